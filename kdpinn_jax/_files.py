@@ -1,0 +1,231 @@
+"""Models on disk: one safetensors file with the weights and, as JSON in its header, everything else.
+
+Nothing in a file is ever executed.
+"""
+
+import contextlib
+import itertools
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from ._fit import StageReport
+from ._metrics import Metrics
+from ._model import Model, embedded_size
+from ._names import nearest
+from ._network import MLP
+from ._problem import Problem, with_conditions
+from ._stages import Ending
+
+#: Raised by one whenever an older reader would misread the file.
+FORMAT_VERSION = 1
+_KEY = "kdpinn_jax"
+_LIBRARIES = ("kdpinn_jax", "jax", "jaxlib", "flax", "optax", "jaxopt", "numpy")
+
+
+class ModelFileError(ValueError):
+    """A model file that cannot be used; the message names the file, what is wrong with it and what to do."""
+
+
+@contextlib.contextmanager
+def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary file beside ``path`` that takes its name when the block ends well and vanishes when it does not: a
+    process killed at any moment leaves the old file or the new one, never half of one."""
+    path = Path(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    return {name: version(name) for name in _LIBRARIES}
+
+
+def save(model: Model, path: str | os.PathLike[str], *, metrics: Metrics | None = None) -> None:
+    """Write the model to one file, whole or not at all.
+
+    Args:
+        model: what to save.
+        path: by custom ``*.safetensors``.
+        metrics: what ``evaluate`` found, kept in the header as ``"errors"``.
+    """
+    problem = model.problem
+    header = {
+        "format_version": FORMAT_VERSION,
+        "problem": problem.name,
+        "conditions": problem.conditions,
+        "axes": problem.axes,
+        "fields": problem.fields,
+        "lower": problem.lower,
+        "upper": problem.upper,
+        "coefficients": {name: float(value) for name, value in model.coefficients.items()},
+        "network": {
+            "hidden": model.network.hidden,
+            "activation": model.network.activation,
+            "outputs": model.network.outputs,
+        },
+        "dtype": str(model.dtype),
+        "versions": library_versions(),
+        "training": [_summary(report) for report in model.training],
+        "errors": metrics.as_dict() if metrics else None,
+    }
+    tensors = {
+        f"{layer}.{part}": np.ascontiguousarray(value)
+        for layer, parts in model.params.items()
+        for part, value in parts.items()
+    }
+    with atomic(path) as temporary:
+        save_file(tensors, temporary, {_KEY: json.dumps(header, sort_keys=True)})
+
+
+def _summary(report: StageReport) -> dict[str, Any]:
+    return {
+        "stage": report.stage,
+        "planned": report.planned,
+        "steps": int(report.steps),
+        "ending": Ending(int(report.ending)).name,
+        "why": report.why(),
+        "seconds_compiling": float(report.seconds_compiling),
+        "seconds": float(report.seconds),
+        "mean_squares": {name: float(values[-1]) for name, values in report.history.items() if len(values)},
+    }
+
+
+def _restored(summary: dict[str, Any]) -> StageReport:
+    return StageReport(
+        stage=str(summary["stage"]),
+        planned=int(summary["planned"]),
+        steps=int(summary["steps"]),
+        ending=int(Ending[summary["ending"]]),
+        record_steps=np.asarray([summary["steps"]]),
+        history={str(name): np.asarray([float(value)]) for name, value in summary["mean_squares"].items()},
+        seconds_compiling=float(summary["seconds_compiling"]),
+        seconds=float(summary["seconds"]),
+        record_seconds=np.asarray([float(summary["seconds"])]),
+    )
+
+
+def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The JSON header of a model file: format version, problem, network, versions, training record, errors.
+
+    Raises:
+        ModelFileError: no such file, not a model of ours, truncated, or of another format version.
+    """
+    return _read(path)[0]
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    if not os.path.isfile(path):
+        raise ModelFileError(f"{path}: no such file; give a model written by kdpinn train or kdpinn distill")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = json.loads((file.metadata() or {})[_KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except KeyError:
+        raise ModelFileError(f"{path}: a safetensors file, but not one written by this library") from None
+    except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
+        raise ModelFileError(
+            f"{path}: not a readable model file, truncated or damaged ({error}); make it anew"
+        ) from None
+    if not isinstance(header, dict) or header.get("format_version") != FORMAT_VERSION:
+        found = header.get("format_version") if isinstance(header, dict) else None
+        raise ModelFileError(
+            f"{path}: format version {found!r}, this library reads {FORMAT_VERSION}; use the version that wrote it"
+        )
+    return header, tensors
+
+
+def load(path: str | os.PathLike[str], *, problem: Problem | None = None) -> Model:
+    """A model from a file written by ``save``, in the file's precision (float32 where float64 is not enabled).
+
+    Args:
+        path: the file.
+        problem: the problem it solves, for one that does not come with the library.
+
+    Raises:
+        ModelFileError: what ``read_header`` raises, an unknown problem, a network or domain that does not fit it,
+            missing, mis-shaped or non-finite weights.
+    """
+    header, tensors = _read(path)
+    try:
+        problem = _problem_of(path, header, problem)
+        network = MLP(tuple(header["network"]["hidden"]), header["network"]["activation"], header["network"]["outputs"])
+        coefficients = {str(name): float(value) for name, value in header["coefficients"].items()}
+        training = tuple(_restored(summary) for summary in header["training"])
+    except ModelFileError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise ModelFileError(f"{path}: header damaged ({type(error).__name__}: {error}); make the model anew") from None
+    if set(coefficients) != set(problem.coefficients) or not all(map(math.isfinite, coefficients.values())):
+        raise ModelFileError(f"{path}: coefficients {coefficients} do not fit problem {problem.name!r}")
+    if network.outputs != (problem.outputs or len(problem.fields)):
+        raise ModelFileError(f"{path}: the network has {network.outputs} outputs, which do not fit {problem.name!r}")
+    return Model(
+        problem, network, _params(path, network.layers(embedded_size(problem)), tensors), coefficients, training
+    )
+
+
+def _problem_of(path: str | os.PathLike[str], header: dict[str, Any], problem: Problem | None) -> Problem:
+    from .problems import ALL  # here, so that a file can be read and checked without loading every problem
+
+    name = header["problem"]
+    if problem is None:
+        if name not in ALL:
+            raise ModelFileError(
+                f"{path}: problem {name!r} does not come with the library{nearest(str(name), ALL)}; "
+                "give your own as load(path, problem=…)"
+            )
+        problem = with_conditions(ALL[name], header["conditions"])
+    for what, ours in (
+        ("problem", problem.name),
+        ("conditions", problem.conditions),
+        ("axes", list(problem.axes)),
+        ("fields", list(problem.fields)),
+        ("lower", list(problem.lower)),
+        ("upper", list(problem.upper)),
+    ):
+        if header[what] != ours:
+            raise ModelFileError(f"{path}: {what} is {header[what]!r} in the file and {ours!r} in the problem given")
+    return problem
+
+
+def _params(path: str | os.PathLike[str], layers: tuple[int, ...], tensors: dict[str, np.ndarray]) -> dict[str, Any]:
+    expected = {}
+    for i, (inputs, outputs) in enumerate(itertools.pairwise(layers)):
+        expected[f"dense_{i}.kernel"], expected[f"dense_{i}.bias"] = (inputs, outputs), (outputs,)
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    if shapes != expected:
+        raise ModelFileError(f"{path}: weights {shapes} do not fit layers {layers}, which need {expected}")
+    for name, tensor in tensors.items():
+        if tensor.dtype not in (np.float32, np.float64) or not np.isfinite(tensor).all():
+            raise ModelFileError(f"{path}: weights {name} are not finite floating-point numbers; make the model anew")
+    params: dict[str, Any] = {}
+    for name in expected:
+        layer, part = name.split(".")
+        params.setdefault(layer, {})[part] = jnp.asarray(tensors[name])
+    return params

@@ -1,0 +1,292 @@
+"""``fit``: the one training loop. Stages run as jitted scans; the host only watches, reports and keeps time."""
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from ._objective import Objective, mean_squares, sample, sample_adaptively, weighted_sum
+from ._progress import Progress
+from ._stages import Ending, Stage
+from ._types import Params, Points, is_traced
+
+#: Steps between records of the history (and between two looks at the clock).
+RECORD_EVERY = 20
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["steps", "ending", "record_steps", "history", "seconds_compiling", "seconds", "record_seconds"],
+    meta_fields=["stage", "planned"],
+)
+@dataclass(frozen=True)
+class StageReport:
+    """How a stage went. A pytree of arrays: under vmap every member has its own.
+
+    Attributes:
+        stage: its class's name. planned: the steps it was given. steps: the steps it took.
+        ending: an ``Ending``; ``why()`` puts it in words.
+        record_steps: (records,) the step after which each record was taken.
+        history: ``{term: (records,)}``, the unweighted mean square of every term at the training points;
+            ``"loss"``, their weighted sum; with an error monitor also ``"relative_l2"``.
+        seconds_compiling, seconds: wall time; NaN inside jit or vmap, where there is no clock.
+        record_seconds: (records,) wall time since the stage began, compiling left out.
+    """
+
+    stage: str
+    planned: int
+    steps: Any
+    ending: Any
+    record_steps: Any
+    history: dict[str, Any]
+    seconds_compiling: Any
+    seconds: Any
+    record_seconds: Any
+
+    def why(self) -> str:
+        """Why the stage ended, in words, with what to try where something went wrong."""
+        ending, steps = Ending(int(self.ending)), int(self.steps)
+        at = f"at step {steps} of {self.planned}"
+        if ending is Ending.NON_FINITE:
+            return f"non-finite loss {at}; kept the last finite parameters: lower the learning rate or the weights"
+        if ending is Ending.LINE_SEARCH_FAILED:
+            cause = "before any progress" if steps <= 2 else "no lower loss along the gradient"
+            return (
+                f"line search failed {at} ({cause}): use float64 (jax_enable_x64), more Adam steps first, or new points"
+            )
+        return {
+            Ending.RUNNING: f"still running {at}",
+            Ending.COMPLETED: f"completed its {steps} steps",
+            Ending.CONVERGED: f"converged {at}",
+            Ending.TIME_BUDGET: f"time budget spent {at}",
+            Ending.INTERRUPTED: f"interrupted {at}",
+        }[ending]
+
+
+class Fit(NamedTuple):
+    """What ``fit`` returns: the parameters, and a report of each stage that began."""
+
+    params: Params
+    stages: tuple[StageReport, ...]
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C during training. ``fit`` holds what there is; ``model`` too where a model was being trained."""
+
+    def __init__(self, fit: Fit) -> None:
+        super().__init__(fit.stages[-1].why() if fit.stages else "interrupted before the first step")
+        self.fit = fit
+        self.model: Any = None
+
+
+class _State(NamedTuple):
+    params: Params
+    proven: Params  # the last parameters at which a loss was seen, and was finite
+    memory: Any
+    points: Points
+    key: Array
+    step: Array
+    ending: Array
+
+
+def _draw(objective: Objective, stage: Stage, params: Params, key: Array) -> Points:
+    if stage.sampling.adaptive:
+        return sample_adaptively(objective, params, key, stage.sampling.adaptive, stage.sampling.candidates)
+    return sample(objective, key)
+
+
+@jax.jit
+def _begin(objective: Objective, stage: Stage, params: Params, key: Array) -> _State:
+    key, key_points = jax.random.split(key)
+    points = _draw(objective, stage, params, key_points)
+    memory = stage.init(objective, params, points)
+    return _State(params, params, memory, points, key, jnp.asarray(0), jnp.asarray(Ending.RUNNING))
+
+
+def _step(objective: Objective, stage: Stage, state: _State) -> _State:
+    params, proven, memory, points, key, step, _ = state
+    every = stage.sampling.every
+    if every:
+        key, key_points = jax.random.split(key)
+
+        def redraw() -> tuple[Points, Any]:
+            fresh = _draw(objective, stage, params, key_points)
+            return fresh, stage.renew(objective, params, memory, fresh)
+
+        due = (step % every == 0) & (step > 0)
+        points, memory = redraw() if every == 1 else jax.lax.cond(due, redraw, lambda: (points, memory))
+    new = stage.step(objective, params, memory, points)
+    seen = jnp.isfinite(new.loss)
+    finite = seen & jax.tree.reduce(jnp.logical_and, jax.tree.map(lambda leaf: jnp.isfinite(leaf).all(), new.params))
+    # Adam sees the loss before it moves, so a loss that is not finite condemns the parameters it started from.
+    proven = jax.tree.map(lambda a, b: jnp.where(seen, a, b), params, proven)
+    kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new.params, proven)
+    ending = jnp.where(
+        ~finite,
+        Ending.NON_FINITE,
+        jnp.where((new.ending == Ending.RUNNING) & (step + 1 >= stage.steps), Ending.COMPLETED, new.ending),
+    )
+    return _State(kept, proven, new.memory, points, key, step + 1, ending)
+
+
+@functools.partial(jax.jit, static_argnames=("records", "record_every"))
+def _advance(
+    objective: Objective, stage: Stage, state: _State, *, records: int, record_every: int
+) -> tuple[_State, dict[str, Array]]:
+    """``records`` times ``record_every`` steps, with the mean square of every term after each; a stage that has ended
+    stands still."""
+
+    def one(state: _State, _: None) -> tuple[_State, None]:
+        running = state.ending == Ending.RUNNING
+        return jax.lax.cond(running, lambda s: _step(objective, stage, s), lambda s: s, state), None
+
+    def record(state: _State, _: None) -> tuple[_State, dict[str, Array]]:
+        state, _ = jax.lax.scan(one, state, length=record_every)
+        parts = mean_squares(objective, state.params, state.points)
+        return state, {"step": state.step, "loss": weighted_sum(objective, parts), **parts}
+
+    return jax.lax.scan(record, state, length=records)
+
+
+def fit(
+    objective: Objective,
+    params: Params,
+    key: Array,
+    stages: Sequence[Stage],
+    *,
+    time_budget: float | None = None,
+    progress: bool | None = None,
+    monitor: Callable[[Params], Array] | None = None,
+    record_every: int = RECORD_EVERY,
+) -> Fit:
+    """Minimise the objective by one stage after the other.
+
+    Args:
+        objective, params: what is minimised, and where from.
+        key: a JAX random key for the points.
+        stages: e.g. ``(Adam(2000), LBFGS(2000))``.
+        time_budget: wall seconds for all stages, compiling included, looked at every ``record_every`` steps.
+        progress: a bar on stderr; None shows it on a terminal only.
+        monitor: params -> an error worth watching (relative L2), kept in the history and shown in the bar.
+        record_every: steps between records of the history.
+
+    Returns:
+        ``Fit(params, stages)``. A stage that turns non-finite keeps its last finite parameters, and no later stage
+        begins; so it is when the budget is spent.
+
+    Raises:
+        TrainingInterrupted: Ctrl-C; it holds the Fit so far.
+        ValueError: no stages, or a budget or record interval that is not positive.
+
+    Under jit or vmap (keys, coefficients, weights, learning rates) the same numbers come out; the clock, the bar and
+    the monitor are silent there, every stage begins, and a member that has ended stands still.
+    """
+    if not stages:
+        raise ValueError("fit: stages is empty; give at least one, e.g. (Adam(2000),)")
+    if record_every < 1 or (time_budget is not None and not time_budget > 0):
+        raise ValueError(f"fit: record_every={record_every} must be at least 1 and time_budget={time_budget} positive")
+    if is_traced(objective, params, key, tuple(stages)):
+        return _fit_traced(objective, params, key, stages, record_every)
+    start = time.perf_counter()
+    deadline = start + time_budget if time_budget else np.inf
+    reports: list[StageReport] = []
+    with Progress(progress, time_budget) as bar:
+        for i, stage in enumerate(stages):
+            watch = _Watch(deadline, bar, monitor, record_every, title=f"{_name(stage)} ({i + 1}/{len(stages)})")
+            params, report = _run_stage(objective, stage, params, jax.random.fold_in(key, i), watch)
+            reports.append(report)
+            ending = Ending(int(report.ending))
+            if ending is Ending.INTERRUPTED:
+                raise TrainingInterrupted(Fit(params, tuple(reports)))
+            if ending in (Ending.NON_FINITE, Ending.TIME_BUDGET):
+                break
+    return Fit(params, tuple(reports))
+
+
+def _name(stage: Stage) -> str:
+    return type(stage).__name__
+
+
+class _Watch(NamedTuple):
+    """What the host looks at between two calls of ``_advance``."""
+
+    deadline: float
+    bar: Progress
+    monitor: Callable[[Params], Array] | None
+    record_every: int
+    title: str
+
+
+def _run_stage(
+    objective: Objective, stage: Stage, params: Params, key: Array, watch: _Watch
+) -> tuple[Params, StageReport]:
+    every = min(watch.record_every, stage.steps)
+    rows: list[dict[str, float]] = []
+    start = time.perf_counter()
+    compiling, state, ending = 0.0, None, Ending.RUNNING
+    try:
+        watch.bar.begin(watch.title + ", compiling", stage.steps)
+        state = _begin(objective, stage, params, key)
+        # The same call on an ended state compiles it and takes no step: that time is the compiler's alone.
+        ended = state._replace(ending=jnp.asarray(Ending.COMPLETED))
+        jax.block_until_ready(_advance(objective, stage, ended, records=1, record_every=every))
+        compiling = time.perf_counter() - start
+        watch.bar.begin(watch.title, stage.steps)
+        while ending is Ending.RUNNING:
+            if time.perf_counter() > watch.deadline:
+                ending = Ending.TIME_BUDGET
+                break
+            state, record = _advance(objective, stage, state, records=1, record_every=every)
+            row = {name: float(values[0]) for name, values in record.items()}
+            if watch.monitor is not None:
+                row["relative_l2"] = float(watch.monitor(state.params))
+            rows.append(row | {"seconds": time.perf_counter() - start - compiling})
+            watch.bar.update(int(row["step"]), row)
+            ending = Ending(int(state.ending))
+    except KeyboardInterrupt:
+        ending = Ending.INTERRUPTED
+    columns = {name: np.asarray([row[name] for row in rows]) for name in (rows[0] if rows else ())}
+    return (params if state is None else state.params), StageReport(
+        stage=_name(stage),
+        planned=stage.steps,
+        steps=int(rows[-1]["step"]) if rows else 0,
+        ending=int(ending),
+        record_steps=columns.pop("step", np.zeros(0)).astype(int),
+        record_seconds=columns.pop("seconds", np.zeros(0)),
+        history=columns,
+        seconds_compiling=compiling,
+        seconds=time.perf_counter() - start - compiling,
+    )
+
+
+def _fit_traced(objective: Objective, params: Params, key: Array, stages: Sequence[Stage], record_every: int) -> Fit:
+    reports = []
+    for i, stage in enumerate(stages):
+        every = min(record_every, stage.steps)
+        records = -(-stage.steps // every)
+        state = _begin(objective, stage, params, jax.random.fold_in(key, i))
+        if reports:  # a member whose last stage turned non-finite stands still, as it does outside vmap
+            broken = reports[-1].ending == Ending.NON_FINITE
+            state = state._replace(ending=jnp.where(broken, Ending.NON_FINITE, state.ending))
+        state, record = _advance(objective, stage, state, records=records, record_every=every)
+        params, steps = state.params, record.pop("step")
+        reports.append(
+            StageReport(
+                stage=_name(stage),
+                planned=stage.steps,
+                steps=state.step,
+                ending=state.ending,
+                record_steps=steps,
+                history=record,
+                seconds_compiling=jnp.nan,
+                seconds=jnp.nan,
+                record_seconds=jnp.full(steps.shape, jnp.nan),
+            )
+        )
+    return Fit(params, tuple(reports))

@@ -1,0 +1,128 @@
+"""Where the points of a term come from: boxes and their faces, unions, and a schedule for drawing them anew.
+
+A sampler is a pure function ``(key, n) -> (n, columns)``. All three designs are written in JAX, so that a whole
+training can be vmapped over keys.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float, PRNGKeyArray, UInt32
+from scipy.stats import qmc
+
+Sampler = Callable[[PRNGKeyArray | UInt32[Array, " 2"], int], Float[Array, "n columns"]]
+Design = Literal["uniform", "latin_hypercube", "sobol"]
+
+#: Sobol points carry 32 bits; the random shift flips bits, so a point needs all of them.
+_SOBOL_BITS = 32
+
+
+def _uniform(key: Array, n: int, d: int) -> Array:
+    return jax.random.uniform(key, (n, d))
+
+
+def _latin_hypercube(key: Array, n: int, d: int) -> Array:
+    """One point in each of n equal slices of every axis (McKay, Beckman & Conover 1979)."""
+    key_jitter, key_order = jax.random.split(key)
+    slices = jax.random.permutation(key_order, jnp.tile(jnp.arange(n)[:, None], (1, d)), axis=0, independent=True)
+    return (slices + jax.random.uniform(key_jitter, (n, d))) / n
+
+
+def _sobol(key: Array, n: int, d: int) -> Array:
+    """Sobol points under a random digital shift (XOR), which keeps the net's balance and makes each draw unbiased."""
+    points = qmc.Sobol(d, scramble=False, bits=_SOBOL_BITS).random_base2(max(n - 1, 1).bit_length())[:n]
+    bits = jnp.asarray((points * 2.0**_SOBOL_BITS).astype(np.uint32))
+    shifted = bits ^ jax.random.bits(key, (1, d), jnp.uint32)
+    # Half a step up: no point lies on the faces of the box. In float32 the largest integers still round up to 1.
+    return jnp.clip((shifted.astype(jnp.zeros(()).dtype) + 0.5) / 2.0**_SOBOL_BITS, 0.0, 1.0)
+
+
+_DESIGNS: dict[str, Callable[[Array, int, int], Array]] = {
+    "uniform": _uniform,
+    "latin_hypercube": _latin_hypercube,
+    "sobol": _sobol,
+}
+
+
+def box(lower: Sequence[float], upper: Sequence[float], design: Design = "sobol") -> Sampler:
+    """A sampler of the box [lower, upper]; an axis with lower == upper stays there, which makes faces and edges.
+
+    Args:
+        lower, upper: d numbers each, in the units of the axes.
+        design: ``"uniform"`` (independent points), ``"latin_hypercube"`` or ``"sobol"`` (randomised).
+
+    Returns:
+        ``(key, n) -> (n, d)``.
+
+    Raises:
+        ValueError: lengths differ, an upper end lies below its lower end, or the design is unknown.
+    """
+    lower, upper = tuple(map(float, lower)), tuple(map(float, upper))
+    if len(lower) != len(upper) or not lower:
+        raise ValueError(f"box: lower has {len(lower)} numbers and upper {len(upper)}; give one of each per axis")
+    if any(not (a <= b) for a, b in zip(lower, upper, strict=True)):
+        raise ValueError(f"box: lower={lower} must not exceed upper={upper} on any axis; swap them")
+    if design not in _DESIGNS:
+        raise ValueError(f"box: design={design!r} is unknown; use one of {', '.join(_DESIGNS)}")
+
+    def sample(key: Array, n: int) -> Float[Array, "n d"]:
+        unit = _DESIGNS[design](key, n, len(lower))
+        a, b = jnp.asarray([lower], unit.dtype), jnp.asarray([upper], unit.dtype)
+        return a + (b - a) * unit
+
+    return sample
+
+
+def faces(lower: Sequence[float], upper: Sequence[float], axes: Sequence[int], design: Design = "sobol") -> Sampler:
+    """A sampler of both faces of the box across each of ``axes``: (key, n) -> (n, d), n shared out evenly."""
+    ends = []
+    for axis in axes:
+        for end in (lower[axis], upper[axis]):
+            low, high = list(lower), list(upper)
+            low[axis] = high[axis] = end
+            ends.append(box(low, high, design))
+    return union(*ends)
+
+
+def union(*samplers: Sampler) -> Sampler:
+    """A sampler of several sets at once, n shared out evenly (the first ones get the remainder)."""
+
+    def sample(key: Array, n: int) -> Float[Array, "n columns"]:
+        counts = [n // len(samplers) + (i < n % len(samplers)) for i in range(len(samplers))]
+        keys = jax.random.split(key, len(samplers))
+        return jnp.concatenate([draw(k, c) for draw, k, c in zip(samplers, keys, counts, strict=True) if c])
+
+    return sample
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """When a stage draws its points anew, and whether where the residual is large.
+
+    Attributes:
+        every: steps between draws; 0 keeps the stage's first points to its end.
+        adaptive: names of the terms drawn with probability p ∝ |r|/mean|r| + 1 from ``candidates`` times as many
+            fresh points (Wu, Zhu, Tan, Kartha & Lu 2023, eq. 2 with k = c = 1).
+        candidates: fresh points drawn for each adaptive point kept.
+    """
+
+    every: int = 0
+    adaptive: tuple[str, ...] = ()
+    candidates: int = 10
+
+    def __post_init__(self) -> None:
+        if self.every < 0 or self.candidates < 1:
+            raise ValueError(
+                f"Sampling: every={self.every} must be at least 0 and candidates={self.candidates} at least 1"
+            )
+
+
+def choose_by_size(key: Array, sizes: Float[Array, " c"], n: int) -> Array:
+    """n of c indices without replacement, p ∝ size/mean(size) + 1, by the largest perturbed log p (Gumbel top-n)."""
+    p = sizes / (jnp.mean(sizes) + jnp.finfo(sizes.dtype).tiny) + 1.0
+    return jax.lax.top_k(jnp.log(p) + jax.random.gumbel(key, sizes.shape, sizes.dtype), n)[1]

@@ -1,0 +1,58 @@
+"""What ``fit`` asks of a stage."""
+
+import enum
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from jax import Array
+
+from .._objective import Objective
+from .._sampling import Sampling
+from .._types import Params, Points
+
+
+class Ending(enum.IntEnum):
+    """Why a stage ended. An integer inside jit and vmap, words in ``StageReport.why``."""
+
+    RUNNING = 0
+    COMPLETED = 1
+    CONVERGED = 2
+    NON_FINITE = 3
+    LINE_SEARCH_FAILED = 4
+    TIME_BUDGET = 5
+    INTERRUPTED = 6
+
+
+class Step(NamedTuple):
+    """One step of a stage: the new parameters and memory, the loss the step saw, and an ``Ending``."""
+
+    params: Params
+    memory: Any
+    loss: Array
+    ending: Array
+
+
+@runtime_checkable  # the tests check argument types while they run
+class Stage(Protocol):
+    """An optimiser with its numbers: a pytree (learning rates dynamic, step counts static) and three pure functions."""
+
+    @property
+    def steps(self) -> int:
+        """The most steps it takes. Static."""
+        ...
+
+    @property
+    def sampling(self) -> Sampling:
+        """When its points are drawn anew. Static."""
+        ...
+
+    def init(self, objective: Objective, params: Params, points: Points) -> Any:
+        """The stage's memory before its first step."""
+        ...
+
+    def step(self, objective: Objective, params: Params, memory: Any, points: Points) -> Step:
+        """One step."""
+        ...
+
+    def renew(self, objective: Objective, params: Params, memory: Any, points: Points) -> Any:
+        """The memory after points were drawn anew."""
+        ...

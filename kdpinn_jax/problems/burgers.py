@@ -1,0 +1,52 @@
+"""Viscous Burgers' equation: a sine wave that steepens into a shock."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from .._conditions import dirichlet
+from .._derivatives import derivative, two_derivatives
+from .._problem import Problem, Term
+from .._sampling import box, faces
+from ..references.burgers import burgers as reference
+
+T, X = 0, 1
+LOWER, UPPER = (0.0, -1.0), (1.0, 1.0)
+
+
+def residual(u, z, c):
+    """uₜ + u uₓ = ν uₓₓ."""
+    u_t = derivative(u, T)(z)
+    value, u_x, u_xx = two_derivatives(u, z, X)
+    return u_t + value * u_x - c["nu"] * u_xx
+
+
+def initial(z, c):
+    """u(0, x) = −sin πx."""
+    return -jnp.sin(jnp.pi * z[X:])
+
+
+def ansatz(net, z, c):
+    """u = −sin πx + t (1 − x²) N(t, x): the initial value at t = 0, zero at x = ±1."""
+    return initial(z, c) + z[T] * (1 - z[X] ** 2) * net(z)
+
+
+#: uₜ + u uₓ = ν uₓₓ on t ∈ [0, 1], x ∈ [−1, 1], u(0, x) = −sin πx, u(t, ±1) = 0. ν = 0.01/π gives a shock of width
+#: about 0.01 at x = 0 from t ≈ 1/π on; a smaller ν needs more points there. Source: Raissi, Perdikaris & Karniadakis
+#: (2019), Appendix A; reference by Cole (1951) and Hopf (1950).
+burgers = Problem(
+    name="burgers",
+    axes=("t", "x"),
+    fields=("u",),
+    lower=LOWER,
+    upper=UPPER,
+    terms={
+        "residual": Term(box(LOWER, UPPER), residual, count=2048),
+        "initial": Term(box((0, -1), (0, 1)), dirichlet(initial), count=256),
+        "boundary": Term(faces(LOWER, UPPER, axes=(X,)), dirichlet(0.0), count=256),
+    },
+    coefficients={"nu": 0.01 / np.pi},
+    weights={"initial": 10.0, "boundary": 10.0},
+    ansatz=ansatz,
+    enforced=("initial", "boundary"),
+    reference=reference,
+)

@@ -1,0 +1,106 @@
+"""The flow where a sliding lid meets a wall: its two leading terms at the corner, in closed form.
+
+Coordinates from the corner: X along the lid, Y into the fluid, r² = X² + Y², θ = atan(Y/X): the lid is θ = 0 and
+the wall θ = π/2. Near the corner
+
+    ψ = r f(θ) ± Re r² f₂(θ) + O(r³),    p = ∓(2/Re)(C X + D Y)/r² − c log r + G(θ) − ½|u|² + …
+
+with the upper sign where the lid leaves the wall. f is the Stokes flow (ΔΔψ = 0), f₂ its first inertial correction,
+f₂''' + 4 f₂' = f (f'' + f) + c, and G' = f' (f'' + f); f, f', f₂, f₂' take the lid's and the wall's values.
+Source: Taylor (1962) for f; Gupta, Manohar & Noble (1981) and Botella & Peyret (1998), section 3, for f₂.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+#: f = B sin θ + C θ cos θ + D θ sin θ.
+_C, _D, _B = 4 / (np.pi**2 - 4), 2 * np.pi / (np.pi**2 - 4), -(np.pi**2) / (np.pi**2 - 4)
+
+# Functions of the angle as coefficients of θᵖ (1, cos 2θ, sin 2θ), p = 0, 1, 2: nine numbers.
+_POWERS = 3
+
+
+def _derivative_matrix() -> np.ndarray:
+    matrix = np.zeros((3 * _POWERS, 3 * _POWERS))
+    for p in range(_POWERS):
+        for wave in range(3):
+            if p:
+                matrix[3 * (p - 1) + wave, 3 * p + wave] = p
+        matrix[3 * p + 2, 3 * p + 1], matrix[3 * p + 1, 3 * p + 2] = -2, 2
+    return matrix
+
+
+_DERIVATIVE = _derivative_matrix()
+#: f (f'' + f) and f' (f'' + f), multiplied out.
+_FORCE = np.array([-_B * _C, _B * _C, _B * _D, 0, 2 * _C * _D, _D**2 - _C**2, 0, 0, 0])
+_TORQUE = np.array([-_D - _C * _D, _C * _D - _D, _C + _D**2, _C**2 + _D**2, _D**2 - _C**2, -2 * _C * _D, 0, 0, 0])
+
+
+def _angular(coefficients: np.ndarray, theta: Any, xp: Any = np) -> Any:
+    waves = (1.0, xp.cos(2 * theta), xp.sin(2 * theta))
+    return sum(float(c) * theta ** (i // 3) * waves[i % 3] for i, c in enumerate(coefficients) if c)
+
+
+def _inertial_correction() -> tuple[np.ndarray, float]:
+    """f₂ and c: nine equations for the coefficients and four conditions on the walls, which they satisfy exactly."""
+    unit = np.eye(3 * _POWERS)
+    at_walls = [[_angular(row, theta) for row in unit] for theta in (0.0, np.pi / 2)]
+    walls = np.array([*at_walls, *(np.array(row) @ _DERIVATIVE for row in at_walls)])
+    operator = np.linalg.matrix_power(_DERIVATIVE, 3) + 4 * _DERIVATIVE
+    matrix = np.block([[operator, -unit[:, :1]], [walls, np.zeros((4, 1))]])
+    found = np.linalg.lstsq(matrix, np.concatenate([_FORCE, np.zeros(4)]), rcond=None)[0]
+    return found[:-1], float(found[-1])
+
+
+_F2, _LOG = _inertial_correction()
+_F2_SLOPE = _DERIVATIVE @ _F2
+_F2_VORTICITY = _DERIVATIVE @ _F2_SLOPE + 4 * _F2
+_G = np.linalg.lstsq(_DERIVATIVE, _TORQUE, rcond=None)[0]
+#: Pressure and log r have no value at the corner itself: r is not taken below this.
+_SMALLEST_RADIUS = 1e-9
+
+
+def stream(x: Any, y: Any, inertia: float, xp: Any = np) -> Any:
+    """ψ at X = x, Y = y; ``inertia`` is Re where the lid leaves the wall, −Re where it meets it, 0 without f₂."""
+    theta = xp.arctan2(y, x)
+    return _B * y + theta * (_C * x + _D * y) + inertia * (x**2 + y**2) * _angular(_F2, theta, xp)
+
+
+def pressure(x: Any, y: Any, inertia: float, xp: Any) -> Any:
+    """p + ½|u|² of both terms, up to a constant."""
+    theta, square = xp.arctan2(y, x), xp.maximum(x**2 + y**2, _SMALLEST_RADIUS**2)
+    return -2 / inertia * (_C * x + _D * y) / square - _LOG * xp.log(square) / 2 + _angular(_G, theta, xp)
+
+
+class Derivatives(NamedTuple):
+    """At points (X, Y): ψ_X, ψ_Y, Δψ, the gradient of the inertial term's Δψ, and that of −c log r + G."""
+
+    x: np.ndarray
+    y: np.ndarray
+    laplacian: np.ndarray
+    inertial_laplacian: np.ndarray
+    friction_x: np.ndarray
+    friction_y: np.ndarray
+    pressure_x: np.ndarray
+    pressure_y: np.ndarray
+
+
+def derivatives(x: np.ndarray, y: np.ndarray, inertia: float) -> Derivatives:
+    """What the numerical solution needs of the corner flow, by the chain rule."""
+    theta, square = np.arctan2(y, x), x**2 + y**2
+    turning = (_C * x + _D * y) / square
+    f2, slope = inertia * _angular(_F2, theta), inertia * _angular(_F2_SLOPE, theta)
+    swirl = inertia * _angular(_F2_VORTICITY, theta)
+    swirl_slope = inertia * _angular(_DERIVATIVE @ _F2_VORTICITY, theta) / square
+    torque = _angular(_TORQUE, theta)
+    return Derivatives(
+        x=_C * theta - y * turning + 2 * x * f2 - y * slope,
+        y=_B + _D * theta + x * turning + 2 * y * f2 + x * slope,
+        laplacian=2 * (_D * x - _C * y) / square + swirl,
+        inertial_laplacian=swirl,
+        friction_x=-y * swirl_slope,
+        friction_y=x * swirl_slope,
+        pressure_x=(-_LOG * x - y * torque) / square,
+        pressure_y=(-_LOG * y + x * torque) / square,
+    )
