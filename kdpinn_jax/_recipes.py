@@ -2,15 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from ._names import nearest
 from ._problem import Conditions, Problem
 from ._sampling import Sampling
 from ._stages import LBFGS, Adam, Stage
-
-Preset = Literal["quick", "default", "best"]
-RECIPES = ("default", "paper")
 
 
 @dataclass(frozen=True)
@@ -33,19 +29,22 @@ class Recipe:
     weights: Mapping[str, float] = field(default_factory=dict)
 
 
-#: Steps of (Adam, L-BFGS) and seconds for the teacher and for the student. `quick` must leave half its minute to
+#: Steps of (Adam, L-BFGS) and seconds, for the teacher and for the student. `quick` must leave half its minute to
 #: starting, compiling and measuring.
 _LENGTHS: dict[str, tuple[tuple[int, int], float, tuple[int, int], float]] = {
-    "quick": ((300, 500), 20.0, (300, 500), 14.0),
-    "default": ((1000, 6000), 150.0, (1000, 6000), 90.0),
-    "best": ((3000, 60000), 1000.0, (3000, 60000), 500.0),
+    "quick": ((100, 500), 18.0, (100, 500), 12.0),
+    "default": ((500, 6000), 120.0, (1000, 6000), 70.0),
+    "best": ((2000, 60000), 1000.0, (3000, 60000), 500.0),
 }
+PRESETS = tuple(_LENGTHS)
+RECIPES = ("default", "paper")
 
 
 def recipe(problem: Problem, name: str = "default", preset: str = "default") -> Recipe:
     """The recipe of a problem.
 
-    ``"default"``: hard conditions where the problem has them, and points drawn anew where the residual is large.
+    ``"default"``: hard conditions where the problem has them, and points drawn anew where the residual is large (not
+    in ``quick``, which is L-BFGS alone).
     ``"paper"``: the method as published, soft conditions and fixed points for L-BFGS.
 
     Raises:
@@ -56,16 +55,18 @@ def recipe(problem: Problem, name: str = "default", preset: str = "default") -> 
     if preset not in _LENGTHS:
         raise ValueError(f"preset {preset!r} is unknown{nearest(preset, _LENGTHS)}")
     teacher, teacher_seconds, student, student_seconds = _LENGTHS[preset]
-    adaptive = name == "default"
     return Recipe(
         conditions="soft" if name == "paper" else problem.conditions,
-        teacher=_stages(*teacher, adaptive),
-        student=_stages(*student, adaptive),
+        teacher=_stages(name, preset, *teacher),
+        student=_stages(name, preset, *student),
         teacher_seconds=teacher_seconds,
         student_seconds=student_seconds,
     )
 
 
-def _stages(adam: int, lbfgs: int, adaptive: bool) -> tuple[Stage, ...]:
-    sampling = Sampling(every=200, adaptive=("residual",)) if adaptive else Sampling()
-    return Adam(adam, 5e-3), LBFGS(lbfgs, sampling=sampling)
+def _stages(name: str, preset: str, adam: int, lbfgs: int) -> tuple[Stage, ...]:
+    if name == "paper":
+        return Adam(adam, 5e-3), LBFGS(lbfgs)
+    if preset == "quick":  # every stage is compiled first, and so short a time is better spent on one
+        return (LBFGS(adam + lbfgs),)
+    return Adam(adam, 5e-3), LBFGS(lbfgs, sampling=Sampling(every=200, adaptive=("residual",)))

@@ -208,10 +208,10 @@ def _fit_pressure(reynolds: float, flow: np.ndarray, quadrature: _Quadrature, co
     fitted = scipy.linalg.solve(weighted.T @ weighted, weighted.T @ (importance * wanted), assume_a="pos")
     pressure = np.concatenate([[0.0], fitted]).reshape(count, count)
     # p = 0 at the centre.
-    centre, unit = np.array(0.5), np.eye(len(flow))
+    centre, unit = np.array([0.5]), np.eye(len(flow))
     at, slope = (np.asarray(legendre.legval(0.0, c)) for c in (unit, 2 * legendre.legder(unit)))
     corner = _corners(centre, centre, reynolds)
-    square = (slope @ flow @ at + corner.x) ** 2 + (at @ flow @ slope + corner.y) ** 2
-    explained = sum(_corner_flow.pressure(centre, centre, inertia, np) for inertia in (reynolds, -reynolds))
+    square = (slope @ flow @ at + corner.x[0]) ** 2 + (at @ flow @ slope + corner.y[0]) ** 2
+    explained = sum(_corner_flow.pressure(0.5, 0.5, inertia, np) for inertia in (reynolds, -reynolds))
     pressure[0, 0] = square / 2 - explained - at[:count] @ pressure @ at[:count]
     return pressure

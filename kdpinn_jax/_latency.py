@@ -1,0 +1,105 @@
+"""Latency of saved models on one core and one thread: ``python -m kdpinn_jax._latency A.safetensors B.safetensors``.
+
+A number is worth something only if nothing else runs on the core: a child process is pinned to one before JAX starts
+(its thread pool then has one thread), dispatches synchronously, and takes its models in turn, call by call.
+"""
+
+import gc
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ._files import load
+from ._predict import compile_predict
+
+#: Points a call, and calls: a thousand where a call is short enough that its spread matters most.
+REPEATS = {1: 1000, 1024: 1000, 10_000: 300}
+#: Seconds for all calls of one N, so that a slow machine still answers; 100 calls are made whatever they take.
+LONGEST = 4.0
+FEWEST = 100
+
+
+def measure(paths: Sequence[str | os.PathLike[str]]) -> dict[str, Any]:
+    """Latency of models of the library's own problems, in a process of its own.
+
+    Args:
+        paths: model files.
+
+    Returns:
+        ``{"models": {stem: {"1": {"median", "p95", "p99", "minimum", "repeats"}, "1024": …, "10000": …}}, "pinned",
+        "dtype", "load"}``: µs a call of ``compile_predict`` in float32, from numpy points to a finished result.
+
+    Raises:
+        RuntimeError: the process failed; its last line is the message.
+    """
+    # The affinity is set by this line and inherited through the import of JAX, which counts the cores it may use.
+    pin = (
+        "import os, runpy; hasattr(os, 'sched_setaffinity') and os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})"
+    )
+    program = f"{pin}; runpy.run_module('kdpinn_jax._latency', run_name='__main__')"
+    child = subprocess.run(
+        [sys.executable, "-c", program, *(str(path) for path in paths)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )
+    if child.returncode:
+        raise RuntimeError(f"latency measurement failed: {(child.stderr.strip().splitlines() or ['no message'])[-1]}")
+    return json.loads(child.stdout)
+
+
+def time_in_turn(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, dict[str, float]]:
+    """µs of each call, made in turn, after a warm-up; the garbage collector waits."""
+    for call in calls.values():
+        for _ in range(10):
+            jax.block_until_ready(call())
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    end = time.perf_counter() + LONGEST
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for i in range(repeats):
+            for name, call in calls.items():
+                start = time.perf_counter()
+                jax.block_until_ready(call())
+                seconds[name].append(time.perf_counter() - start)
+            if i >= FEWEST and time.perf_counter() > end:
+                break
+    finally:
+        if collecting:
+            gc.enable()
+    return {name: _statistics(np.asarray(taken)) for name, taken in seconds.items()}
+
+
+def _statistics(seconds: np.ndarray) -> dict[str, float]:
+    median, p95, p99 = (1e6 * float(q) for q in np.quantile(seconds, [0.5, 0.95, 0.99]))
+    return {"median": median, "p95": p95, "p99": p99, "minimum": 1e6 * float(seconds.min()), "repeats": len(seconds)}
+
+
+def _main(paths: Sequence[str]) -> None:
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+    models = {Path(path).stem: load(path) for path in paths}
+    found: dict[str, dict[str, Any]] = {name: {} for name in models}
+    for n, repeats in REPEATS.items():
+        calls = {}
+        for name, model in models.items():
+            lower, upper = np.asarray(model.problem.lower), np.asarray(model.problem.upper)
+            points = np.random.default_rng(0).uniform(lower, upper, (n, len(lower))).astype(np.float32)
+            predict = compile_predict(model)
+            calls[name] = lambda predict=predict, points=points: predict(points)
+        for name, statistics in time_in_turn(calls, repeats).items():
+            found[name][str(n)] = statistics
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    print(json.dumps({"models": found, "pinned": cores == 1, "dtype": "float32", "load": os.getloadavg()[0]}))
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])

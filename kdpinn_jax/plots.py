@@ -1,0 +1,153 @@
+"""Pictures: solutions beside their reference with errors on one scale, and the history of a training."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ._files import atomic
+from ._fit import StageReport
+from ._metrics import Metrics, grid, reference_values
+from ._model import Model
+from ._problem import Problem
+
+#: Points an axis of a picture.
+_RESOLUTION = 161
+_DPI = 130
+
+
+def solution(
+    models: Mapping[str, Model], path: str | os.PathLike[str], *, metrics: Mapping[str, Metrics] | None = None
+) -> None:
+    """Draw the reference and each model on one colour scale, and below it each model's error, on one scale of its own.
+
+    Two inputs make a heat map over the domain, three (t, x, y) one at the final time, one a line. Of several fields the
+    problem's headline is drawn, a vector by its length. Without a reference only the models are drawn.
+
+    Args:
+        models: ``{title: model}``, all of one problem.
+        path: the picture, by custom ``*.png``.
+        metrics: ``{title: metrics}``, for the relative L2 error in the titles.
+
+    Raises:
+        ValueError: no model, or a problem of more than three inputs.
+    """
+    if not models:
+        raise ValueError("plots.solution: models is empty; give at least one")
+    first = next(iter(models.values()))
+    problem, d = first.problem, len(first.problem.axes)
+    if d > 3:
+        raise ValueError(f"plots.solution: problem {problem.name!r} has {d} inputs; up to three can be drawn")
+    z, axes = _picture_grid(problem)
+    values = {title: _quantity(problem, np.asarray(model(z), np.float64)) for title, model in models.items()}
+    exact = None
+    if problem.reference is not None:
+        exact = _quantity(problem, reference_values(problem, first.coefficients, z))
+    shown = ({} if exact is None else {"reference": exact}) | values
+    wrong = {} if exact is None else {title: np.abs(value - exact) for title, value in values.items()}
+    rows = 2 if wrong else 1
+    figure = Figure(figsize=(4.2 * len(shown), 3.4 * rows), layout="constrained")
+    panels = figure.subplots(rows, len(shown), squeeze=False)
+    name = problem.headline[0] if problem.headline else problem.fields[0]
+    at = f" at {problem.axes[0]} = {problem.upper[0]:g}" if d == 3 else ""
+    figure.suptitle(f"{problem.name}: {name}{at}")
+    _row(figure, panels[0], shown, axes, problem, label=name, cmap="viridis", low=min(map(np.nanmin, shown.values())))
+    for title, panel in zip(shown, panels[0], strict=True):
+        error = f", relative L2 {metrics[title].relative_l2:.1e}" if metrics and wrong and title in metrics else ""
+        panel.set_title(f"{title}{f' {models[title].layers}' if title in models else ''}{error}", fontsize=9)
+    if wrong:
+        panels[1][0].axis("off")
+        _row(figure, panels[1][1:], wrong, axes, problem, label=f"|error of {name}|", cmap="magma", low=0.0)
+        for title, panel in zip(wrong, panels[1][1:], strict=True):
+            panel.set_title(f"error of the {title}", fontsize=9)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=_DPI)
+
+
+def _picture_grid(problem: Problem) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The points of the picture, first drawn axis slowest, and the drawn axes."""
+    lower, upper = list(problem.lower), list(problem.upper)
+    if len(lower) == 3:
+        z = grid(tuple(lower[1:]), tuple(upper[1:]), _RESOLUTION)
+        z = np.concatenate([np.full((len(z), 1), upper[0]), z], axis=1)
+        lower, upper = lower[1:], upper[1:]
+    else:
+        z = grid(tuple(lower), tuple(upper), _RESOLUTION)
+    return z, [np.linspace(a, b, _RESOLUTION) for a, b in zip(lower, upper, strict=True)]
+
+
+def _quantity(problem: Problem, u: np.ndarray) -> np.ndarray:
+    members = problem.headline[1] if problem.headline else problem.fields[:1]
+    columns = [problem.fields.index(member) for member in members]
+    return u[:, columns[0]] if len(columns) == 1 else np.linalg.norm(u[:, columns], axis=1)
+
+
+def _row(
+    figure: Figure,
+    panels: Iterable[Any],
+    values: Mapping[str, np.ndarray],
+    axes: list[np.ndarray],
+    problem: Problem,
+    *,
+    label: str,
+    cmap: str,
+    low: float,
+) -> None:
+    names = problem.axes[-len(axes) :]
+    high = max(map(np.nanmax, values.values()))
+    drawn: Any = None
+    for panel, value in zip(panels, values.values(), strict=True):
+        panel.set_xlabel(names[0])
+        if len(axes) == 1:
+            panel.plot(axes[0], value)
+            panel.set_ylim(low, high if high > low else low + 1)
+            panel.set_ylabel(label)
+        else:
+            image = value.reshape(len(axes[0]), len(axes[1])).T
+            drawn = panel.pcolormesh(axes[0], axes[1], image, cmap=cmap, vmin=low, vmax=high, shading="gouraud")
+            panel.set_ylabel(names[1])
+    if drawn is not None:
+        figure.colorbar(drawn, ax=list(panels), label=label)
+
+
+def history(trainings: Mapping[str, Sequence[StageReport]], path: str | os.PathLike[str]) -> None:
+    """Draw the mean square of every term, the loss, and the relative L2 error where it was watched, against steps.
+
+    Args:
+        trainings: ``{title: model.training}``; a panel each, stages one after the other, a line where one begins.
+        path: the picture.
+
+    Raises:
+        ValueError: nothing to draw.
+    """
+    if not trainings:
+        raise ValueError("plots.history: trainings is empty; give at least one")
+    figure = Figure(figsize=(6.0 * len(trainings), 4.2), layout="constrained")
+    panels = figure.subplots(1, len(trainings), squeeze=False, sharey=True)[0]
+    for panel, (title, stages) in zip(panels, trainings.items(), strict=True):
+        begun = 0
+        colours: dict[str, str] = {}
+        for stage in stages:
+            for name, values in stage.history.items():
+                known = name in colours
+                colours.setdefault(name, "black" if name == "relative_l2" else f"C{len(colours)}")
+                panel.plot(
+                    begun + np.asarray(stage.record_steps),
+                    np.maximum(np.asarray(values), np.finfo(float).tiny),  # a term that is exactly 0 has no logarithm
+                    color=colours[name],
+                    linestyle="--" if name == "relative_l2" else "-",
+                    linewidth=1.8 if name in ("loss", "relative_l2") else 1.0,
+                    label=None if known else {"relative_l2": "relative L2 error"}.get(name, name),
+                )
+            panel.axvline(begun, color="grey", linewidth=0.6)
+            panel.annotate(f" {stage.stage}", (begun, 1.0), xycoords=("data", "axes fraction"), va="top", fontsize=8)
+            begun += int(stage.steps)
+        panel.set_yscale("log")
+        panel.set_xlabel("steps")
+        panel.set_title(title)
+        panel.legend(fontsize=8, loc="lower left")
+    panels[0].set_ylabel("mean square of each term; relative L2 error")
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=_DPI)

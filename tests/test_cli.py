@@ -1,0 +1,272 @@
+"""The command line: what it writes, what it says, and how it ends; with real processes where signals matter."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import kdpinn_jax as kd
+from kdpinn_jax.cli import main
+
+FILES = {"teacher.safetensors", "student.safetensors", "result.json", "history.csv", "solution.png", "history.png"}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path):
+    """The command line keeps compiled programs in the user's cache folder: not while it is tested."""
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(tmp_path))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def short_recipes():
+    """Six steps in place of thousands."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr("kdpinn_jax._recipes._stages", lambda *_: (kd.Adam(4), kd.LBFGS(2)))
+    yield
+    patch.undo()
+
+
+def kdpinn(*words):
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """What a run writes."""
+    out = tmp_path_factory.mktemp("runs") / "burgers"
+    patch = pytest.MonkeyPatch()
+    patch.setattr("kdpinn_jax._recipes._stages", lambda *_: (kd.Adam(4), kd.LBFGS(2)))
+    patch.setattr("kdpinn_jax._latency.REPEATS", {1: 3})
+    result = kdpinn("run", "burgers", "--out", out, "--layers", "4", "--teacher-layers", "6", "--quiet", "--json")
+    patch.undo()
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == json.loads((out / "result.json").read_text())
+    return out
+
+
+def test_run_writes_everything_and_nothing_else(folder):
+    assert {path.name for path in folder.iterdir()} == FILES
+
+
+def test_result_holds_what_was_done(folder):
+    result = json.loads((folder / "result.json").read_text(), parse_constant=pytest.fail)
+    assert (result["problem"], result["seed"], result["preset"], result["recipe"]) == (
+        "burgers",
+        0,
+        "default",
+        "default",
+    )
+    assert result["interrupted"] is False
+    assert result["versions"]["jax"] == jax.__version__
+    for role, layers in (("teacher", [2, 6, 1]), ("student", [2, 4, 1])):
+        found, model = result[role], kd.load(folder / f"{role}.safetensors")
+        assert found["layers"] == layers
+        metrics = kd.evaluate(model)
+        assert found["relative_l2"] == pytest.approx(metrics.relative_l2, rel=1e-9)
+        assert found["rmse"] == pytest.approx(metrics.rmse, rel=1e-9)
+        assert found["float32"]["u"]["relative_l2"] == pytest.approx(metrics.relative_l2, rel=1e-3)
+        assert [stage["steps"] for stage in found["stages"]] == [4, 2]
+        assert all("completed" in stage["ended"] for stage in found["stages"])
+        assert set(found["latency"]) == {"1", "1024", "10000"}
+        for case in found["latency"].values():
+            assert 0 < case["minimum"] <= case["median"] <= case["p95"] <= case["p99"]
+    assert result["latency_conditions"]["pinned"] is hasattr(os, "sched_setaffinity")
+
+
+def test_history_has_every_term_of_both(folder):
+    with (folder / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["role"], row["stage"], row["step"]) for row in rows] == [
+        (role, stage, step) for role in ("teacher", "student") for stage, step in (("Adam", "4"), ("LBFGS", "2"))
+    ]
+    for row in rows:
+        assert float(row["loss"]) >= float(row["residual"]) > 0
+        assert float(row["relative_l2"]) > 0
+        assert bool(row["soft_target"]) is (row["role"] == "student")
+
+
+def test_train_then_distill_is_what_run_does(folder, tmp_path):
+    teacher, student = tmp_path / "t.safetensors", tmp_path / "s.safetensors"
+    assert kdpinn("train", "burgers", "--layers", "6", "--quiet", "--out", teacher).exit_code == 0
+    assert kdpinn("distill", teacher, "--layers", "4", "--quiet", "--out", student).exit_code == 0
+    z = np.random.default_rng(0).uniform((0, -1), (1, 1), (9, 2))
+    for ours, theirs in ((teacher, "teacher"), (student, "student")):
+        np.testing.assert_array_equal(kd.load(ours)(z), kd.load(folder / f"{theirs}.safetensors")(z))
+
+
+def test_options_reach_the_training(tmp_path):
+    out = tmp_path / "t.safetensors"
+    words = ["--conditions", "soft", "--coefficient", "sigma=0.3", "--activation", "sine", "--weight", "terminal=2"]
+    done = kdpinn("train", "black_scholes", *words, "--layers", "5,3", "--seed", "7", "--quiet", "--out", out, "--json")
+    assert done.exit_code == 0, done.output
+    model = kd.load(out)
+    assert (model.layers, model.network.activation, model.problem.conditions) == ((2, 5, 3, 1), "sine", "soft")
+    assert model.coefficients["sigma"] == 0.3
+    assert json.loads(done.stdout)["parameters"] == model.parameters == 37
+
+
+def test_evaluate_predict_and_plot(folder, tmp_path):
+    student = folder / "student.safetensors"
+    found = json.loads(kdpinn("evaluate", student, "--json").stdout)
+    assert found["relative_l2"] == pytest.approx(kd.evaluate(kd.load(student)).relative_l2, rel=1e-9)
+    assert "mild right" in kdpinn("evaluate", student).stdout
+    (tmp_path / "in.csv").write_text("0.5,0.5\n2,0\n")
+    done = kdpinn("predict", student, "--points", tmp_path / "in.csv", "--out", tmp_path / "out.npy")
+    assert done.exit_code == 0
+    assert "1 of 2 points lie outside" in done.stderr
+    np.testing.assert_allclose(
+        np.load(tmp_path / "out.npy")[:, 2:], kd.load(student)(np.array([[0.5, 0.5], [2.0, 0.0]])), rtol=1e-4, atol=1e-5
+    )
+    assert kdpinn("plot", folder / "teacher.safetensors", student, "--out", tmp_path / "p.png").exit_code == 0
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_problems_lists_all():
+    listed = json.loads(kdpinn("problems", "--json").stdout)
+    assert set(listed) == set(kd.problems.ALL)
+    assert listed["burgers"]["terms"] == ["residual", "initial", "boundary"]
+    assert all(name in kdpinn("problems").stdout for name in listed)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "expected"),
+    [
+        (["run", "burger"], 2, "did you mean 'burgers'"),
+        (["run", "burgers", "--preset", "quik"], 2, "did you mean 'quick'"),
+        (["run", "burgers", "--recipe", "papers"], 2, "did you mean 'paper'"),
+        (["run", "burgers", "--activation", "tan"], 2, "did you mean 'tanh'"),
+        (["run", "burgers", "--conditions", "firm"], 2, "unknown"),
+        (["run", "burgers", "--weight", "soft_targt=1"], 2, "did you mean 'soft_target'"),
+        (["run", "burgers", "--weight", "residual=-1"], 2, "negative"),
+        (["run", "burgers", "--weight", "residual"], 2, "NAME=VALUE"),
+        (["run", "burgers", "--weight", "residual=nan"], 2, "finite"),
+        (["run", "burgers", "--coefficient", "mu=1"], 2, "Known: nu"),
+        (["run", "burgers", "--layers", "0"], 2, "hidden"),
+        (["run", "burgers", "--layers", "-3,4"], 2, "hidden"),
+        (["run", "burgers", "--layers", "twenty"], 2, "hidden"),
+        (["run", "burgers", "--layers", "99999"], 2, "hidden"),
+        (["run", "burgers", "--layers", ",".join(["2"] * 99)], 2, "hidden"),
+        (["run", "burgers", "--seed", "-1"], 2, "seed"),
+        (["run", "burgers", "--time-budget", "0"], 2, "positive"),
+        (["run", "burgers", "--time-budget", "nan"], 2, "positive"),
+        (["run", "lid_driven_cavity", "--conditions", "hard", "--layers", "2"], 2, "no ansatz"),
+        (["train", "burgers", "--weight", "soft_target=1"], 2, "unknown"),
+        (["flun"], 2, "No such command"),
+    ],
+)
+def test_usage_errors_are_one_line(tmp_path, words, code, expected):
+    done = kdpinn(*words, *(["--out", tmp_path / "out"] if len(words) > 1 else []))
+    assert done.exit_code == code
+    assert expected in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("Error: ")
+    assert len([line for line in done.stderr.splitlines() if not line.endswith("the teacher")]) == 1
+    assert done.stdout == ""
+
+
+def test_files_that_cannot_be_used(folder, tmp_path):
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes((folder / "student.safetensors").read_bytes()[:-7])
+    (tmp_path / "blocked").write_text("a file, where a folder is asked for")
+    (tmp_path / "in.csv").write_text("0.5\n")
+    student = folder / "student.safetensors"
+    for words in (
+        ["evaluate", tmp_path / "none.safetensors"],
+        ["evaluate", bad],
+        ["evaluate", tmp_path],
+        ["distill", bad, "--out", tmp_path / "s.safetensors"],
+        ["train", "burgers", "--out", tmp_path / "no" / "folder.safetensors"],
+        ["train", "burgers", "--out", tmp_path],
+        ["run", "burgers", "--out", tmp_path / "blocked"],
+        ["predict", student, "--points", tmp_path / "in.csv", "--out", tmp_path / "out.csv"],
+        ["predict", student, "--points", tmp_path / "none.csv", "--out", tmp_path / "out.csv"],
+    ):
+        done = kdpinn(*words)
+        assert done.exit_code == 1, words
+        assert done.stderr.startswith("Error: "), words
+        assert len(done.stderr.splitlines()) == 1, words
+    assert not (tmp_path / "out.csv").exists()
+
+
+#: The command line, which makes a file when it looks at the error of what it trains.
+WATCHED = """
+import pathlib, sys
+from kdpinn_jax import _metrics, cli
+look = _metrics._relative_l2
+def seen(*args):
+    pathlib.Path(sys.argv[1]).touch()
+    return look(*args)
+_metrics._relative_l2 = seen
+cli.main(sys.argv[2:])
+"""
+
+
+def start(*words, watched=None):
+    """A real process."""
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    program = ["-m", "kdpinn_jax"] if watched is None else ["-c", WATCHED, str(watched)]
+    program = [sys.executable, *program, *map(str, words)]
+    return subprocess.Popen(program, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def wait_for(condition, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_what_there_is(tmp_path):
+    out = tmp_path / "run"
+    words = ["--layers", "4", "--teacher-layers", "4", "--time-budget", "6"]
+    process = start("run", "burgers", "--out", out, *words)
+    wait_for((out / "teacher.safetensors").exists, process)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, messages = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "Traceback" not in messages
+    assert messages.strip().splitlines()[-1].startswith("Error: interrupted")
+    assert kd.load(out / "teacher.safetensors").layers == (2, 4, 1)
+    assert not [path for path in out.iterdir() if path.name not in FILES]
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_training_saves_the_model_so_far(tmp_path):
+    out = tmp_path / "t.safetensors"
+    words = ["train", "burgers", "--out", out, "--layers", "4", "--preset", "best", "--time-budget", "600"]
+    process = start(*words, watched=tmp_path / "training")
+    wait_for((tmp_path / "training").exists, process)
+    process.send_signal(signal.SIGINT)
+    _, messages = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "interrupted" in messages
+    assert "saved what there is" in messages
+    assert kd.load(out).training[-1].why().startswith("interrupted")
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_no_half_written_file(tmp_path):
+    """Killed at several moments; whatever has a final name is whole."""
+    for delay in (0.0, 0.4, 1.5):
+        out = tmp_path / f"run{delay}"
+        process = start("run", "burgers", "--out", out, "--layers", "3", "--teacher-layers", "3", "--time-budget", "2")
+        wait_for(lambda out=out: (out / "teacher.safetensors").exists(), process)
+        time.sleep(delay)
+        process.kill()
+        process.communicate()
+        assert kd.load(out / "teacher.safetensors").layers == (2, 3, 1)
+        for path in out.iterdir():
+            if path.name == "student.safetensors":
+                kd.load(path)
+            if path.name == "result.json":
+                json.loads(path.read_text())

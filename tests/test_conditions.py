@@ -1,0 +1,86 @@
+"""Each condition vanishes for a function that satisfies it and for no other."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import kdpinn_jax as kd
+
+Z = jnp.array([0.3, 0.8])
+
+
+def wave(z):
+    """(sin 2πx, t + cos 2πx): of period 1 in x, with the x-slope 2π cos 2πx of the first field."""
+    return jnp.stack([jnp.sin(2 * jnp.pi * z[1]), z[0] + jnp.cos(2 * jnp.pi * z[1])])
+
+
+def test_dirichlet():
+    value = lambda z, c: c["a"] * wave(z)
+    np.testing.assert_allclose(kd.dirichlet(value)(wave, Z, {"a": 1.0}), [0, 0], atol=1e-15)
+    np.testing.assert_allclose(kd.dirichlet(value)(wave, Z, {"a": 1.1}), -0.1 * wave(Z), rtol=1e-12)
+    np.testing.assert_allclose(kd.dirichlet(0.25)(wave, Z, {}), wave(Z) - 0.25, rtol=1e-14)
+    np.testing.assert_allclose(kd.dirichlet(0.25, fields=(1,))(wave, Z, {}), wave(Z)[1:] - 0.25, rtol=1e-14)
+
+
+def test_neumann():
+    slopes = 2 * np.pi * np.array([np.cos(1.6 * np.pi), -np.sin(1.6 * np.pi)])
+    np.testing.assert_allclose(kd.neumann(1, 0.0)(wave, Z, {}), slopes, rtol=1e-13)
+    np.testing.assert_allclose(kd.neumann(0, lambda z, c: jnp.array([0.0, 1.0]))(wave, Z, {}), [0, 0], atol=1e-14)
+    np.testing.assert_allclose(kd.neumann(1, 1.0, fields=(0,))(wave, Z, {}), slopes[:1] - 1, rtol=1e-13)
+
+
+def test_periodic_condition():
+    for derivatives in (0, 1, 2):
+        r = kd.periodic_condition(1, 1.0, derivatives)(wave, Z, {})
+        assert r.shape == (2 * (derivatives + 1),)
+        np.testing.assert_allclose(r, 0, atol=1e-11)
+    np.testing.assert_allclose(
+        kd.periodic_condition(1, 0.5, 0)(wave, Z, {}), [2 * np.sin(1.6 * np.pi), 2 * np.cos(1.6 * np.pi)]
+    )
+    # x²(1 − x)² agrees at 0 and 1 with its slope and curvature; the third derivative, 24x − 12, does not.
+    bump = lambda z: (z[1:] * (1 - z[1:])) ** 2
+    r = kd.periodic_condition(1, 1.0, 3)(bump, jnp.array([0.0, 0.0]), {})
+    np.testing.assert_allclose(r, [0, 0, 0, -24], atol=1e-12)
+
+
+def test_data():
+    z = np.array([[0.0, 0.1], [0.5, 0.2], [1.0, 0.9]])
+    values = np.asarray(jax.vmap(wave)(z))
+    term = kd.data(z, values)
+    assert term.count == 3
+    rows = term.sample(jax.random.key(0), term.count)
+    np.testing.assert_array_equal(rows, np.concatenate([z, values], axis=1))  # all of them, in their order
+    for row in rows:
+        np.testing.assert_allclose(term.residual(wave, row, {}), 0, atol=1e-15)
+    wrong = kd.data(z, values + 0.5)
+    np.testing.assert_allclose(
+        wrong.residual(wave, wrong.sample(jax.random.key(0), 3)[1], {}), [-0.5, -0.5], rtol=1e-12
+    )
+
+
+def test_data_draws():
+    z, values = np.arange(5.0)[:, None], np.arange(5.0)[:, None] + 10
+    draw = np.asarray(kd.data(z, values, count=3).sample(jax.random.key(0), 3))
+    assert draw.shape == (3, 2)
+    assert len(set(draw[:, 0])) == 3  # without replacement
+    np.testing.assert_array_equal(draw[:, 1], draw[:, 0] + 10)
+    many = np.asarray(kd.data(z, values, count=40).sample(jax.random.key(0), 40))
+    assert set(many[:, 0]) <= set(z[:, 0])
+    np.testing.assert_array_equal(many[:, 1], many[:, 0] + 10)
+
+
+@pytest.mark.parametrize(
+    ("z", "values", "message"),
+    [
+        (np.zeros(3), np.zeros((3, 1)), r"z has shape \(3,\)"),
+        (np.zeros((3, 2)), np.zeros(3), r"values \(3,\); expected \(N, d\) and \(N, m\)"),
+        (np.zeros((3, 2)), np.zeros((4, 1)), r"\(3, 2\) and values \(4, 1\)"),
+        (np.zeros((0, 2)), np.zeros((0, 1)), "N ≥ 1"),
+        (np.array([[np.nan]]), np.zeros((1, 1)), "NaN or infinity; remove those rows"),
+        (np.zeros((1, 1)), np.array([[np.inf]]), "NaN or infinity"),
+    ],
+)
+def test_data_errors(z, values, message):
+    with pytest.raises(ValueError, match=message):
+        kd.data(z, values)

@@ -1,0 +1,93 @@
+"""Derivatives against calculus by hand and against jax.jacfwd and jax.hessian."""
+
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+
+import kdpinn_jax as kd
+
+numbers = st.floats(-3, 3, width=32)
+points = st.tuples(numbers, numbers).map(np.array)
+
+
+def field(p, a, b):
+    """u = (p₀ + p₁x + p₂y + p₃x² + p₄xy + p₅xy³, sin(ax + by))."""
+
+    def u(z):
+        x, y = z
+        polynomial = p[0] + p[1] * x + p[2] * y + p[3] * x**2 + p[4] * x * y + p[5] * x * y**3
+        return jnp.stack([polynomial, jnp.sin(a * x + b * y)])
+
+    return u
+
+
+@jax.jit
+def by_library(z, p, a, b):
+    u = field(p, a, b)
+    return {
+        "first": [kd.derivative(u, axis)(z) for axis in (0, 1)],
+        "second": [kd.derivative(kd.derivative(u, axis), axis)(z) for axis in (0, 1)],
+        "mixed": kd.derivative(kd.derivative(u, 0), 1)(z),
+        "at once": [kd.two_derivatives(u, z, axis) for axis in (0, 1)],
+        "laplacian": kd.laplacian(u, (0, 1))(z),
+        "laplacian along y": kd.laplacian(u, (1,))(z),
+        "divergence": kd.divergence(u, (0, 1))(z),
+        "divergence, axes swapped": kd.divergence(u, (1, 0))(z),
+    }
+
+
+@given(points, st.lists(numbers, min_size=6, max_size=6).map(np.array), numbers, numbers)
+def test_polynomial_and_sine(z, p, a, b):
+    x, y = z
+    s, c = np.sin(a * x + b * y), np.cos(a * x + b * y)
+    value = [p[0] + p[1] * x + p[2] * y + p[3] * x**2 + p[4] * x * y + p[5] * x * y**3, s]
+    first = [[p[1] + 2 * p[3] * x + p[4] * y + p[5] * y**3, a * c], [p[2] + p[4] * x + 3 * p[5] * x * y**2, b * c]]
+    second = [[2 * p[3], -(a**2) * s], [6 * p[5] * x * y, -(b**2) * s]]
+    by_hand = {
+        "first": first,
+        "second": second,
+        "mixed": [p[4] + 3 * p[5] * y**2, -a * b * s],
+        "at once": [(value, first[axis], second[axis]) for axis in (0, 1)],
+        "laplacian": np.add(*second),
+        "laplacian along y": second[1],
+        "divergence": [first[0][0] + first[1][1]],
+        "divergence, axes swapped": [first[1][0] + first[0][1]],
+    }
+    got = by_library(z, p, a, b)
+    for name, want in by_hand.items():
+        np.testing.assert_allclose(got[name], want, rtol=1e-12, atol=1e-11, err_msg=name)
+
+
+def network(dtype):
+    """A random tanh network of three inputs and two outputs."""
+    w1, w2 = (jax.random.normal(jax.random.key(i), shape, dtype) for i, shape in enumerate(((3, 5), (5, 2))))
+    return lambda z: jnp.tanh(z @ w1) @ w2
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 2e-5), (jnp.float64, 1e-13)])
+def test_against_full_jacobian_and_hessian(dtype, tolerance):
+    u = network(dtype)
+
+    @jax.jit
+    def both(z):
+        jacobian, hessian = jax.jacfwd(u)(z), jax.hessian(u)(z)
+        ours, full = [kd.laplacian(u, (1, 2))(z), kd.divergence(u, (1, 2))(z)], []
+        full += [hessian[:, 1, 1] + hessian[:, 2, 2], (jacobian[0, 1] + jacobian[1, 2])[None]]
+        for axis in range(3):
+            ours += [kd.derivative(u, axis)(z), *kd.two_derivatives(u, z, axis)]
+            full += [jacobian[:, axis], u(z), jacobian[:, axis], hessian[:, axis, axis]]
+        return ours, full
+
+    for got, want in zip(*both(jnp.array([0.3, -0.7, 0.2], dtype)), strict=True):
+        assert got.dtype == dtype
+        np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
+
+
+def test_differentiable_in_reverse():
+    """Training takes the gradient of derivatives: d/da of ∂²/∂x² sin(ax) = −2a sin(ax) − a²x cos(ax)."""
+    x = jnp.array([0.4])
+    slope = jax.grad(lambda a: kd.laplacian(lambda z: jnp.sin(a * z), (0,))(x)[0])(1.5)
+    np.testing.assert_allclose(slope, -3 * np.sin(0.6) - 2.25 * 0.4 * np.cos(0.6), rtol=1e-13)

@@ -1,0 +1,333 @@
+"""The training loop: it solves what has an exact solution, and says how it ended."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import kdpinn_jax as kd
+
+T = np.linspace(0, 1, 21)[:, None]
+
+
+def bits(params):
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(params)]
+
+
+def prepared(problem, seed=0, **overrides):
+    """An objective, initial parameters, a key."""
+    target = kd.objective(problem, **overrides)
+    return target, kd.init_params(problem, target.network, jax.random.key(seed)), jax.random.key(seed + 1)
+
+
+@pytest.fixture(scope="module")
+def trained(decay):
+    """Adam, then L-BFGS, on u' = −u."""
+    return kd.train_teacher(decay, jax.random.key(0), stages=(kd.Adam(50, 1e-2), kd.LBFGS(150)), track_error=True)
+
+
+def test_solves_the_equation(trained):
+    assert np.max(np.abs(np.asarray(trained(T)) - np.exp(-T))) < 1e-4
+    assert [report.stage for report in trained.training] == ["Adam", "LBFGS"]
+
+
+def test_adam_alone_solves_the_equation(decay):
+    model = kd.train_teacher(decay, jax.random.key(0), stages=(kd.Adam(1500, 2e-2),))
+    assert np.max(np.abs(np.asarray(model(T)) - np.exp(-T))) < 1e-2
+
+
+@pytest.mark.slow
+def test_teacher_and_student_solve_the_heat_equation(heat):
+    stages = (kd.Adam(200, 5e-3), kd.LBFGS(800))
+    teacher = kd.train_teacher(heat, jax.random.key(0), stages=stages)
+    assert kd.evaluate(teacher).relative_l2 < 2e-3
+    student = kd.distill(teacher, jax.random.key(1), stages=stages)
+    assert student.parameters < teacher.parameters / 3
+    assert kd.evaluate(student).relative_l2 < 5e-3
+
+
+def test_records(trained):
+    adam, lbfgs = trained.training
+    assert list(adam.record_steps) == [20, 40, 50]
+    assert list(lbfgs.record_steps) == [20, 40, 60, 80, 100, 120, 140, 150][: len(lbfgs.record_steps)]
+    for report in trained.training:
+        n = len(report.record_steps)
+        assert report.steps == report.record_steps[-1]
+        assert set(report.history) == {"residual", "initial", "loss", "relative_l2"}
+        assert {len(values) for values in report.history.values()} == {n}
+        assert report.record_seconds.shape == (n,)
+        assert np.all(np.diff(report.record_seconds) > 0)
+        assert report.seconds >= report.record_seconds[-1]
+        total = report.history["residual"] + report.history["initial"]
+        np.testing.assert_allclose(report.history["loss"], total, rtol=1e-12)
+    assert adam.why() == "completed its 50 steps"
+
+
+def test_history_is_the_error_and_the_mean_square_of_the_model(trained):
+    """The last record belongs to the parameters handed back."""
+    z = np.linspace(0, 1, 101)[:, None]
+    wrong = np.linalg.norm(np.asarray(trained(z)) - np.exp(-z)) / np.linalg.norm(np.exp(-z))
+    assert trained.training[-1].history["relative_l2"][-1] == pytest.approx(wrong, rel=1e-9)
+    initial = float(trained(np.zeros((1, 1)))[0, 0]) - 1
+    assert trained.training[-1].history["initial"][-1] == pytest.approx(initial**2, rel=1e-6)
+
+
+def test_lbfgs_never_climbs(decay):
+    target, params, key = prepared(decay)
+    report = kd.fit(target, params, key, (kd.LBFGS(150),), record_every=1).stages[0]
+    assert len(report.history["loss"]) == report.steps
+    assert np.all(np.diff(report.history["loss"]) <= 1e-12 * report.history["loss"][:-1])
+    assert report.history["loss"][-1] < 1e-6 * report.history["loss"][0]
+
+
+def test_float32_stalls_with_words(decay, float32):
+    """A sum of squares in float32 has no lower neighbour long before 20000 steps; the report must say so."""
+    target, params, key = prepared(decay)
+    result = kd.fit(target, params, key, (kd.LBFGS(20000),), record_every=100)
+    report = result.stages[0]
+    assert jax.tree.leaves(result.params)[0].dtype == np.float32
+    assert kd.Ending(report.ending) is kd.Ending.LINE_SEARCH_FAILED
+    assert report.steps < 20000
+    assert "line search failed at step" in report.why()
+    assert "use float64" in report.why()
+    assert np.all(np.diff(report.history["loss"]) <= 1e-6 * report.history["loss"][:-1])
+
+
+def test_keys_decide(decay, trained):
+    again, other = (
+        kd.train_teacher(decay, jax.random.key(k), stages=(kd.Adam(50, 1e-2), kd.LBFGS(150))) for k in (0, 1)
+    )
+    assert bits(again.params) == bits(trained.params)
+    assert bits(other.params) != bits(trained.params)
+
+
+def test_huge_learning_rate_stops(decay):
+    target, params, key = prepared(decay)
+    result = kd.fit(target, params, key, (kd.Adam(100, 1e300), kd.LBFGS(10)))
+    (report,) = result.stages  # L-BFGS did not begin
+    assert kd.Ending(report.ending) is kd.Ending.NON_FINITE
+    assert report.steps < 100
+    assert "non-finite loss at step" in report.why()
+    assert "lower the learning rate" in report.why()
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result.params))
+    assert np.isfinite(kd.loss(target, result.params, kd.sample(target, key)))
+
+
+@pytest.mark.parametrize("stage", [kd.Adam(500, 1e-2), pytest.param(kd.LBFGS(500), marks=pytest.mark.slow)])
+def test_a_residual_that_breaks_on_the_way(decay, stage):
+    """The constant 2 is asked for, but the residual is NaN above 1: the model kept lies below."""
+    cliff = kd.Term(kd.box((0,), (1,)), lambda u, z, c: jnp.where(u(z) < 1, u(z) - 2, jnp.nan), count=8)
+    target, params, key = prepared(decay, terms={"cliff": cliff}, weights={"residual": 0.0, "initial": 0.0})
+    params = jax.tree.map(lambda p: 0.1 * p, params)
+    result = kd.fit(target, params, key, (stage, kd.Adam(500)))
+    report = result.stages[0]
+    u = np.asarray(kd.Model(decay, target.network, result.params, target.coefficients)(T))
+    assert np.all(np.isfinite(u))
+    if isinstance(stage, kd.Adam):
+        assert kd.Ending(report.ending) is kd.Ending.NON_FINITE
+        assert len(result.stages) == 1
+        assert 1 < report.steps < 500
+        assert 0.8 < np.max(u) < 1.05
+    else:  # the line search steps back from the cliff or fails at it; it never hands back a broken model
+        assert np.all(np.isfinite(report.history["loss"]))
+
+
+def test_time_budget(decay):
+    target, params, key = prepared(decay)
+    result = kd.fit(target, params, key, (kd.Adam(10**7), kd.LBFGS(5)), time_budget=1e-3)
+    (report,) = result.stages
+    assert kd.Ending(report.ending) is kd.Ending.TIME_BUDGET
+    assert report.steps < 10**7
+    assert "time budget spent" in report.why()
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result.params))
+
+
+def test_interrupted_by_the_monitor(decay):
+    """Ctrl-C between two records: what there is comes with the exception."""
+    target, params, key = prepared(decay)
+    looks = []
+
+    def monitor(params):
+        looks.append(params)
+        if len(looks) == 3:
+            raise KeyboardInterrupt
+        return jnp.asarray(0.5)
+
+    with pytest.raises(KeyboardInterrupt, match="interrupted at step") as caught:
+        kd.fit(target, params, key, (kd.Adam(50), kd.LBFGS(5)), monitor=monitor)
+    assert isinstance(caught.value, kd.TrainingInterrupted)
+    (report,) = caught.value.fit.stages
+    assert kd.Ending(report.ending) is kd.Ending.INTERRUPTED
+    assert list(report.history["relative_l2"]) == [0.5, 0.5]
+    assert bits(caught.value.fit.params) == bits(looks[-1])
+
+
+@pytest.mark.slow
+def test_interrupted_by_a_signal():
+    """A real SIGINT in the middle of train_teacher leaves a model that predicts."""
+    script = """
+    import jax, numpy as np, kdpinn_jax as kd
+    from kdpinn_jax import _metrics
+    problem = kd.problems.ALL["burgers"]
+    watched = kd.objective(problem, kd.MLP((4,)))
+    look = _metrics._relative_l2
+    def announce(*arguments):
+        print("training", flush=True)
+        return look(*arguments)
+    _metrics._relative_l2 = announce
+    try:
+        kd.train_teacher(problem, jax.random.key(0), network=kd.MLP((4,)), stages=(kd.Adam(10**7),), track_error=True)
+    except kd.TrainingInterrupted as stop:
+        u = np.asarray(stop.model(np.zeros((3, 2))))
+        print("caught", stop, stop.model.training[-1].steps, u.shape, bool(np.isfinite(u).all()), flush=True)
+    """
+    root = Path(__file__).parents[1]
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as child:
+        try:
+            assert child.stdout.readline() == "training\n"
+            child.send_signal(signal.SIGINT)
+            out, err = child.communicate(timeout=120)
+        finally:
+            child.kill()
+    last = out.splitlines()[-1]
+    assert last.startswith("caught interrupted at step"), err
+    assert last.endswith("(3, 1) True")
+    assert child.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("ending", "words"),
+    [
+        (kd.Ending.RUNNING, "still running at step 7 of 9"),
+        (kd.Ending.COMPLETED, "completed its 7 steps"),
+        (kd.Ending.CONVERGED, "converged at step 7 of 9"),
+        (kd.Ending.NON_FINITE, "non-finite loss at step 7 of 9; kept the last finite parameters"),
+        (kd.Ending.LINE_SEARCH_FAILED, "line search failed at step 7 of 9"),
+        (kd.Ending.TIME_BUDGET, "time budget spent at step 7 of 9"),
+        (kd.Ending.INTERRUPTED, "interrupted at step 7 of 9"),
+    ],
+)
+def test_every_ending_has_words(trained, ending, words):
+    assert replace(trained.training[0], planned=9, steps=7, ending=int(ending)).why().startswith(words)
+
+
+@pytest.fixture(scope="module")
+def watched_points(decay):
+    """The mean square of a term that knows no network shows which points were drawn: r = z, or r = 2 on the right."""
+    term = kd.Term(kd.box((0,), (1,), "uniform"), lambda u, z, c: z, count=5)
+    step = kd.Term(kd.box((0,), (1,), "uniform"), lambda u, z, c: jnp.where(z > 0.5, 2.0, 0.0), count=1000)
+    target, params, key = prepared(decay, terms={"where": term, "jump": step}, weights={"where": 0.0, "jump": 0.0})
+
+    def history(stage):
+        return kd.fit(target, params, key, (stage,), record_every=1).stages[0].history
+
+    return history
+
+
+@pytest.mark.parametrize("kind", [kd.Adam, pytest.param(kd.LBFGS, marks=pytest.mark.slow)])
+def test_points_are_drawn_anew_when_due(watched_points, kind):
+    moved = {
+        every: np.diff(watched_points(kind(7, sampling=kd.Sampling(every=every)))["where"]) != 0 for every in (0, 3)
+    }
+    assert not moved[0].any()
+    assert list(np.flatnonzero(moved[3])) == [2, 5]  # between steps 3 and 4, and 6 and 7
+
+
+def test_default_sampling():
+    assert kd.Adam().sampling.every == 1
+    assert kd.LBFGS().sampling.every == 0
+
+
+def test_adaptive_points(watched_points):
+    """Densities 3 to 1: the mean square moves from 2 to 3, as far as ten candidates a point allow."""
+    adapted = watched_points(kd.Adam(3, sampling=kd.Sampling(every=1, adaptive=("jump",))))["jump"]
+    scatter = 4 * np.sqrt(0.25 / 1000)
+    assert np.all(np.abs(adapted - 3) < 4 * scatter + 0.15)
+
+
+def test_schedule(decay):
+    """Adam's first step moves every parameter by learning rate · schedule(0), whatever the gradient's size."""
+    target, params, key = prepared(decay)
+
+    def moved(**numbers):
+        after = kd.fit(target, params, key, (kd.Adam(1, 1e-2, **numbers),)).params
+        return [np.abs(np.asarray(a - b)) for a, b in zip(*map(jax.tree.leaves, (after, params)), strict=True)]
+
+    for step in moved():
+        np.testing.assert_allclose(step, 1e-2, rtol=1e-4)
+    for step in moved(schedule=lambda count: 0.25):
+        np.testing.assert_allclose(step, 2.5e-3, rtol=1e-4)
+
+
+def test_one_trace_for_repeated_calls(decay, untrained):
+    """New keys, weights, coefficients, learning rates, data and teachers run the program that is there."""
+    calls = []
+
+    def residual(u, z, c):
+        calls.append(1)
+        return kd.derivative(u, 0)(z) + c["k"] * u(z)
+
+    problem = replace(decay, terms={**decay.terms, "residual": kd.Term(kd.box((0,), (1,)), residual, count=8)})
+
+    def train(seed, rate, **numbers):
+        measured = kd.data(np.full((1, 1), 0.5), np.full((1, 1), seed / 10))
+        return kd.train_teacher(
+            problem, jax.random.key(seed), stages=(kd.Adam(3, rate),), terms={"data": measured}, **numbers
+        )
+
+    train(0, 1e-2, weights={"initial": 2.0}, coefficients={"k": 1.0})
+    assert calls
+    calls.clear()
+    train(1, 3e-3, weights={"initial": 5, "data": 0.5}, coefficients={"k": np.float64(2.0)})
+    assert not calls
+
+    def teach(seed, **numbers):
+        teacher = untrained(problem, seed)
+        return kd.distill(teacher, jax.random.key(seed), stages=(kd.Adam(3),), **numbers)
+
+    teach(0)
+    calls.clear()
+    teach(1, weights={"soft_target": 0.3})
+    teacher = train(2, 1e-2)  # one with a training record: it must not count as another shape
+    calls.clear()
+    kd.distill(teacher, jax.random.key(3), stages=(kd.Adam(3),))
+    assert not calls
+
+
+def test_errors(decay):
+    target, params, key = prepared(decay)
+    with pytest.raises(ValueError, match="stages is empty"):
+        kd.fit(target, params, key, ())
+    with pytest.raises(ValueError, match="record_every=0"):
+        kd.fit(target, params, key, (kd.Adam(1),), record_every=0)
+    for budget in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="time_budget"):
+            kd.fit(target, params, key, (kd.Adam(1),), time_budget=budget)
+    with pytest.raises(ValueError, match="steps=0"):
+        kd.Adam(0)
+    with pytest.raises(ValueError, match="steps=0"):
+        kd.LBFGS(0)
+    with pytest.raises(ValueError, match="history=0"):
+        kd.LBFGS(5, history=0)
+
+
+def test_progress_is_on_stderr_and_silent_by_default(decay, capfd):
+    target, params, key = prepared(decay)
+    kd.fit(target, params, key, (kd.Adam(1),))
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "")

@@ -1,0 +1,137 @@
+"""Prediction from file to file: the model's own numbers, block by block, and every bad file in one line."""
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import kdpinn_jax as kd
+from kdpinn_jax import _points
+from kdpinn_jax._points import PointsError, predict_file
+
+
+@pytest.fixture(scope="module")
+def model():
+    problem = kd.problems.ALL["burgers"]
+    target = kd.objective(problem, kd.MLP((4,)))
+    params = kd.init_params(problem, target.network, jax.random.key(0))
+    return kd.Model(problem, target.network, params, dict(problem.coefficients))
+
+
+def read_csv(path):
+    return np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 24])
+@pytest.mark.parametrize(("given_as", "asked_as"), [("csv", "csv"), ("npy", "npy"), ("csv", "npy"), ("npy", "csv")])
+def test_the_models_numbers_whatever_the_block(model, tmp_path, monkeypatch, size, given_as, asked_as):
+    monkeypatch.setattr(_points, "BLOCK", 8)
+    z = np.random.default_rng(size).uniform((0, -1), (1, 1), (size, 2))
+    points, out = tmp_path / f"in.{given_as}", tmp_path / f"out.{asked_as}"
+    np.savetxt(points, z, delimiter=",") if given_as == "csv" else np.save(points, z)
+    assert predict_file(model, points, out, dtype="float64") == (size, 0)
+    table = read_csv(out) if asked_as == "csv" else np.load(out)
+    np.testing.assert_allclose(table[:, :2], z, rtol=1e-15)
+    np.testing.assert_allclose(table[:, 2:], model(z), rtol=1e-13, atol=1e-15)
+    predict_file(model, points, out)
+    table = read_csv(out) if asked_as == "csv" else np.load(out)
+    np.testing.assert_allclose(table[:, 2:], model(z), rtol=1e-4, atol=1e-5)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(-1, 1)), min_size=1, max_size=20))
+def test_coordinates_come_back_exactly(tmp_path_factory, model, rows):
+    folder = tmp_path_factory.mktemp("points")
+    (folder / "in.csv").write_text("\n".join(f"{t!r}, {x!r}" for t, x in rows))
+    predict_file(model, folder / "in.csv", folder / "out.csv")
+    np.testing.assert_array_equal(read_csv(folder / "out.csv")[:, :2], rows)
+
+
+def test_a_header_orders_the_columns(model, tmp_path):
+    (tmp_path / "in.csv").write_bytes(b"\xef\xbb\xbfx, t\r\n\r\n-0.5, 0.25\r\n")
+    predict_file(model, tmp_path / "in.csv", tmp_path / "out.csv")
+    assert read_csv(tmp_path / "out.csv")[0, :2].tolist() == [0.25, -0.5]
+
+
+def test_points_outside_are_counted_and_the_ends_are_inside(model, tmp_path):
+    np.save(tmp_path / "in.npy", [[0.0, -1.0], [1.0, 1.0], [1.1, 0.0], [0.5, -1.5]])
+    assert predict_file(model, tmp_path / "in.npy", tmp_path / "out.npy") == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", ["holds no points"]),
+        (b"t,x\n", ["holds no points"]),
+        (b"0.5,0.5\n0.5\n", ["line 2", "1 columns", "expected 2"]),
+        (b"0.5,0.5\n0.5,zz\n", ["line 2", "'zz'", "not a number"]),
+        (b"0.5,\n", ["line 1", "not a number"]),
+        (b"0.5,0.5\nnan,0.5\n", ["line 2", "finite"]),
+        (b"0.5,inf\n", ["line 1", "finite"]),
+        (b"t,y\n0,0\n", ["header", "'y'", "x"]),
+        (b"t,t\n0,0\n", ["header", "once"]),
+        (b"\xff\xfe\x00\n", ["line 1", "UTF-8"]),
+        (b"0.5,0.5\n0,\x00\n", ["line 2", "zero byte"]),
+        (b"1" * 2_000_000, ["line 1", "longer"]),
+    ],
+)
+def test_bad_csv(model, tmp_path, content, words):
+    (tmp_path / "in.csv").write_bytes(content)
+    fails(model, tmp_path, "in.csv", words)
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((0, 2)), ["no points"]),
+        (np.zeros((3, 3)), ["(3, 3)", "(n, 2)"]),
+        (np.zeros(4), ["(4,)"]),
+        (np.zeros((2, 2), complex), ["complex"]),
+        (np.zeros((2, 2), bool), ["bool"]),
+        (np.array([["a", "b"]]), ["<U1"]),
+        (np.array([[0.0, 0.0], [0.0, np.nan]]), ["row 1", "finite"]),
+    ],
+)
+def test_bad_npy(model, tmp_path, array, words):
+    np.save(tmp_path / "in.npy", array)
+    fails(model, tmp_path, "in.npy", words)
+
+
+def test_a_pickled_or_damaged_npy_is_never_executed(model, tmp_path):
+    np.save(tmp_path / "in.npy", np.array([[print, 1]], object), allow_pickle=True)
+    fails(model, tmp_path, "in.npy", ["not a readable .npy"])
+    np.save(tmp_path / "whole.npy", np.zeros((100, 2)))
+    for length in (0, 5, 60, 200, 1700):
+        (tmp_path / "in.npy").write_bytes((tmp_path / "whole.npy").read_bytes()[:length])
+        fails(model, tmp_path, "in.npy", ["not a readable .npy"])
+
+
+def test_names_that_are_no_point_files(model, tmp_path):
+    fails(model, tmp_path, "missing.csv", ["no such file"])
+    (tmp_path / "folder.csv").mkdir()
+    fails(model, tmp_path, "folder.csv", ["no such file"])
+    (tmp_path / "in.txt").write_text("0,0")
+    fails(model, tmp_path, "in.txt", ["'.txt'", ".csv or .npy"])
+
+
+def fails(model, folder, name, words):
+    """One line with these words; an old output is left as it was, and nothing else is left behind."""
+    out = folder / "out.csv"
+    out.write_text("old")
+    with pytest.raises(PointsError) as caught:
+        predict_file(model, folder / name, out)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert name in message
+    for word in words:
+        assert word in message
+    assert out.read_text() == "old"
+    assert not list(folder.glob(".out*"))
+
+
+def test_other_types_and_orders_of_npy(model, tmp_path):
+    z = np.array([[0, -1], [1, 0]])
+    for array in (z, np.asfortranarray(z, float), z.astype(">f4")):
+        np.save(tmp_path / "in.npy", array)
+        predict_file(model, tmp_path / "in.npy", tmp_path / "out.npy")
+        np.testing.assert_array_equal(np.load(tmp_path / "out.npy")[:, :2], z)

@@ -1,0 +1,172 @@
+"""Samplers: bounds, balance, unbiasedness, and the law of the adaptive choice."""
+
+import itertools
+
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+
+import kdpinn_jax as kd
+from kdpinn_jax._objective import sample_adaptively
+from kdpinn_jax._sampling import choose_by_size
+
+DESIGNS = ("uniform", "latin_hypercube", "sobol")
+intervals = st.tuples(st.floats(-1e3, 1e3), st.one_of(st.just(0.0), st.floats(1e-3, 1e3)))
+
+
+@given(st.lists(intervals, min_size=2, max_size=2), st.sampled_from(DESIGNS), st.integers(0, 2**31), st.booleans())
+def test_points_stay_in_the_box(sides, design, seed, double):
+    lower = [a for a, _ in sides]
+    upper = [a + width for a, width in sides]
+    with jax.enable_x64(double):
+        z = kd.box(lower, upper, design)(jax.random.key(seed), 33)
+        low, high = np.asarray(lower, z.dtype), np.asarray(upper, z.dtype)
+    assert z.shape == (33, 2)
+    assert z.dtype == (np.float64 if double else np.float32)
+    assert np.all(np.asarray(z) >= low)
+    assert np.all(np.asarray(z) <= high)
+    for column, (_, width) in zip(np.asarray(z).T, sides, strict=True):
+        if not width:
+            assert len(np.unique(column)) == 1
+        elif double:
+            assert len(np.unique(column)) == 33
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_every_design_gives_the_count_asked_for(n):
+    for design in DESIGNS:
+        assert kd.box((0,), (1,), design)(jax.random.key(0), n).shape == (n, 1)
+
+
+@pytest.mark.parametrize("n", [1, 37])
+def test_latin_hypercube_has_one_point_in_each_slice(n):
+    z = np.asarray(kd.box((-1, 2, 0), (1, 5, 1), "latin_hypercube")(jax.random.key(3), n))
+    unit = (z - [-1, 2, 0]) / [2, 3, 1]
+    for column in unit.T:
+        assert sorted(np.floor(column * n)) == list(range(n))
+    if n == 37:
+        assert not np.array_equal(np.argsort(unit[:, 0]), np.argsort(unit[:, 1]))  # the axes are shuffled apart
+
+
+@pytest.mark.parametrize("k", [3, 6])
+def test_sobol_is_a_net(k):
+    """2^k points in the square: one in each dyadic box of area 2^−k, whatever the random shift."""
+    z = np.asarray(kd.box((0, 0), (1, 1), "sobol")(jax.random.key(5), 2**k))
+    for i in range(k + 1):
+        boxes = {tuple(b) for b in np.floor(z * [2**i, 2 ** (k - i)]).astype(int)}
+        assert len(boxes) == 2**k
+
+
+def integration_errors(design):
+    """Errors of the mean of exp(x) sin(πy) over 512 points, for 16 keys."""
+    sampler = kd.box((0, 0), (1, 1), design)
+    z = jax.vmap(lambda key: sampler(key, 512))(jax.random.split(jax.random.key(1), 16))
+    exact = (np.e - 1) * 2 / np.pi
+    return np.mean(np.exp(z[..., 0]) * np.sin(np.pi * z[..., 1]), axis=1) - exact
+
+
+def test_sobol_integrates_far_better_than_chance():
+    sizes = {design: np.sqrt(np.mean(integration_errors(design) ** 2)) for design in DESIGNS}
+    assert sizes["sobol"] < sizes["uniform"] / 10
+    assert sizes["latin_hypercube"] < sizes["uniform"]
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_mean_over_keys_is_unbiased(design):
+    """Each draw is uniform by itself: over 4000 keys the mean of x² y is 1/3 · 1/2 within its own scatter."""
+    sampler = kd.box((0, 0), (1, 1), design)
+    z = jax.vmap(lambda key: sampler(key, 3))(jax.random.split(jax.random.key(2), 4000))
+    means = np.mean(np.asarray(z[..., 0] ** 2 * z[..., 1]), axis=1)
+    assert abs(means.mean() - 1 / 6) < 4 * means.std() / np.sqrt(4000)
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_keys(design):
+    sampler = kd.box((0, 0), (1, 1), design)
+    same = [np.asarray(sampler(jax.random.key(7), 16)) for _ in range(2)]
+    np.testing.assert_array_equal(*same)
+    assert not np.any(same[0] == np.asarray(sampler(jax.random.key(8), 16)))
+
+
+def test_union_shares_the_count():
+    sampler = kd.union(*(kd.box((i,), (i + 0.5,)) for i in range(3)))
+    for n in (1, 2, 7, 9):
+        z = np.asarray(sampler(jax.random.key(0), n))
+        counts = np.bincount(np.floor(z[:, 0]).astype(int), minlength=3)
+        assert z.shape == (n, 1)
+        assert counts.sum() == n
+        assert counts.max() - counts.min() <= 1
+        assert list(counts) == sorted(counts, reverse=True)
+
+
+def test_faces_lie_on_faces():
+    lower, upper = (0.0, -1.0, 2.0), (1.0, 1.0, 5.0)
+    z = np.asarray(kd.faces(lower, upper, axes=(1, 2))(jax.random.key(0), 40))
+    on = [z[:, axis] == end[axis] for axis in (1, 2) for end in (lower, upper)]
+    assert [int(face.sum()) for face in on] == [10, 10, 10, 10]
+    assert np.all(np.sum(on, axis=0) == 1)
+    assert np.all((z >= lower) & (z <= upper))
+
+
+def test_adaptive_choice_has_the_stated_law():
+    """Two of four without replacement, p ∝ |r|/mean|r| + 1: inclusion probabilities by summing over ordered pairs."""
+    sizes = np.array([0.0, 1.0, 2.0, 5.0])
+    p = sizes / sizes.mean() + 1
+    p /= p.sum()
+    inclusion, first = np.zeros(4), np.zeros(4)
+    for i, j in itertools.permutations(range(4), 2):
+        pair = p[i] * p[j] / (1 - p[i])
+        first[i] += pair
+        inclusion[[i, j]] += pair
+    keys = jax.random.split(jax.random.key(4), 20000)
+    chosen = np.asarray(jax.vmap(lambda key: choose_by_size(key, jnp.asarray(sizes), 2))(keys))
+    assert np.all(chosen[:, 0] != chosen[:, 1])
+    scatter = np.sqrt(0.25 / len(keys))
+    for i in range(4):
+        assert abs(np.mean(chosen[:, 0] == i) - first[i]) < 4 * scatter
+        assert abs(np.mean(np.any(chosen == i, axis=1)) - inclusion[i]) < 4 * scatter
+
+
+def test_no_residual_at_all_is_a_uniform_choice():
+    keys = jax.random.split(jax.random.key(9), 4000)
+    chosen = np.asarray(jax.vmap(lambda key: choose_by_size(key, jnp.zeros(4), 1))(keys))
+    assert np.all(np.abs(np.bincount(chosen[:, 0], minlength=4) / 4000 - 0.25) < 4 * np.sqrt(0.1875 / 4000))
+
+
+def test_adaptive_points_prefer_large_residuals(decay):
+    """|r| = 2 right of the middle and 0 left of it: densities 3 and 1, so three quarters lie on the right."""
+    step = kd.Term(kd.box((0,), (1,)), lambda u, z, c: jnp.where(z > 0.5, 2.0, 0.0), count=1500)
+    target = kd.objective(decay, terms={"jump": step})
+    params = kd.init_params(decay, target.network, jax.random.key(0))
+    points = sample_adaptively(target, params, jax.random.key(1), ("jump",), 40)
+    assert points["jump"].shape == (1500, 1)
+    assert abs(float(jnp.mean(points["jump"] > 0.5)) - 0.75) < 4 * np.sqrt(0.1875 / 1500)
+    assert {name: rows.shape for name, rows in points.items() if name != "jump"} == {
+        "residual": (32, 1),
+        "initial": (1, 1),
+    }
+
+
+def test_errors(decay, unchecked):
+    with pytest.raises(ValueError, match="lower has 2 numbers and upper 1"):
+        kd.box((0, 0), (1,))
+    with pytest.raises(ValueError, match="one of each per axis"):
+        kd.box((), ())
+    with pytest.raises(ValueError, match=r"must not exceed.*swap them"):
+        kd.box((0, 1), (1, 0))
+    with pytest.raises(ValueError, match="must not exceed"):
+        kd.box((0,), (float("nan"),))
+    with pytest.raises(ValueError, match="'halton' is unknown; use one of uniform, latin_hypercube, sobol"):
+        kd.box((0,), (1,), "halton")
+    with pytest.raises(ValueError, match="every=-1"):
+        kd.Sampling(every=-1)
+    with pytest.raises(ValueError, match="candidates=0"):
+        kd.Sampling(candidates=0)
+    target = kd.objective(decay)
+    params = kd.init_params(decay, target.network, jax.random.key(0))
+    stage = kd.Adam(1, sampling=kd.Sampling(adaptive=("residul",)))
+    with pytest.raises(ValueError, match="'residul' is unknown; did you mean 'residual'"):
+        kd.fit(target, params, jax.random.key(0), (stage,))

@@ -1,0 +1,130 @@
+"""Whole trainings under vmap: each member has the numbers of its own run."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import kdpinn_jax as kd
+
+KEYS = jax.random.split(jax.random.key(0), 3)
+T = np.linspace(0, 1, 9)[:, None]
+
+
+def alike(members, i, alone, rtol=1e-7):
+    """Member i of a batch of models is the model trained alone, up to rounding that a few steps amplify."""
+    member = jax.tree.map(lambda leaf: leaf[i], members.params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-10), member, alone.params)
+    for ours, theirs in zip(members.training, alone.training, strict=True):
+        assert ours.stage == theirs.stage
+        assert int(ours.steps[i]) == theirs.steps
+        assert int(ours.ending[i]) == theirs.ending
+        for name, values in theirs.history.items():
+            np.testing.assert_allclose(ours.history[name][i][: len(values)], values, rtol=1e-5, atol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def train(decay):
+    """(key, rate, k, weight) -> a teacher after a few steps of Adam."""
+
+    def train(key, rate=1e-2, k=1.0, weight=1.0):
+        return kd.train_teacher(
+            decay, key, stages=(kd.Adam(25, rate),), coefficients={"k": k}, weights={"initial": weight}
+        )
+
+    return train
+
+
+def test_keys_rates_coefficients_and_weights(train):
+    rates, ks, weights = jnp.array([1e-3, 1e-2, 5e-2]), jnp.array([0.5, 1.0, 2.0]), jnp.array([1.0, 0.0, 10.0])
+    members = jax.vmap(train)(KEYS, rates, ks, weights)
+    np.testing.assert_array_equal(members.coefficients["k"], ks)
+    assert np.all(np.isnan(members.training[0].seconds))
+    for i in range(3):
+        alike(members, i, train(KEYS[i], float(rates[i]), float(ks[i]), float(weights[i])))
+    values = jax.vmap(lambda model: model(T))(members)
+    np.testing.assert_allclose(values[1], train(KEYS[1], 1e-2, 1.0, 0.0)(T), rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_jit_of_vmap(train):
+    members = jax.jit(jax.vmap(train))(KEYS)
+    for i in range(3):
+        alike(members, i, train(KEYS[i]))
+
+
+def test_a_member_that_breaks_stops_alone(train):
+    rates = jnp.array([1e-2, 1e300, 1e-2])
+    members = jax.vmap(train)(KEYS, rates, jnp.ones(3), jnp.ones(3))
+    endings = [kd.Ending(int(ending)) for ending in members.training[0].ending]
+    assert endings == [kd.Ending.COMPLETED, kd.Ending.NON_FINITE, kd.Ending.COMPLETED]
+    assert int(members.training[0].steps[1]) < 25
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(members.params))
+    for i in range(3):
+        alike(members, i, train(KEYS[i], float(rates[i])))
+    broken = jax.tree.map(lambda leaf: leaf[1], members).training[0]
+    assert "non-finite loss at step" in broken.why()
+
+
+def test_distill_over_keys_and_weights(decay, untrained):
+    teacher = untrained(decay, 5)
+    weights = jnp.array([0.0, 1.0, 3.0])
+
+    def teach(key, weight):
+        return kd.distill(
+            teacher,
+            key,
+            stages=(kd.Adam(10, 1e-2),),
+            weights={"soft_target": weight},
+            terms={"soft_target": kd.soft_target(teacher, count=16)},
+        )
+
+    students = jax.vmap(teach)(KEYS, weights)
+    for i in range(3):
+        alike(students, i, teach(KEYS[i], float(weights[i])))
+
+
+@pytest.mark.slow
+def test_distill_inside_jit_over_teachers(decay, untrained):
+    """A batch of teachers, each with its student, in one program."""
+    teachers = [untrained(decay, seed) for seed in (1, 2)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *teachers)
+
+    def teach(teacher, key):
+        return kd.distill(teacher, key, stages=(kd.Adam(5, 1e-2),))
+
+    students = jax.jit(jax.vmap(teach))(stacked, KEYS[:2])
+    for i in range(2):
+        alike(students, i, teach(teachers[i], KEYS[i]))
+
+
+def test_measured_values(decay):
+    """Noisy data, a training for each draw of the noise: the data are numbers like any other."""
+    noise = jnp.array([[[0.1]], [[-0.2]]])
+
+    def train(noise):
+        measured = kd.data(np.full((1, 1), 0.5), 0.6 + noise)
+        return kd.train_teacher(decay, KEYS[0], stages=(kd.Adam(3, 1e-2),), terms={"data": measured})
+
+    members = jax.jit(jax.vmap(train))(noise)
+    for i in range(2):
+        alike(members, i, train(noise[i]))
+
+
+@pytest.mark.slow
+def test_two_stages(decay):
+    """Adam and L-BFGS; a member broken in the first stands still in the second."""
+    rates = jnp.array([1e-2, 1e300])
+
+    def train(key, rate):
+        return kd.train_teacher(decay, key, stages=(kd.Adam(10, rate), kd.LBFGS(12)))
+
+    members = jax.vmap(train)(KEYS[:2], rates)
+    alike(members, 0, train(KEYS[0], 1e-2), rtol=1e-5)
+    alone = train(KEYS[1], 1e300)
+    assert len(alone.training) == 1
+    assert int(members.training[1].ending[1]) == kd.Ending.NON_FINITE
+    assert int(members.training[1].steps[1]) == 0
+    assert int(members.training[1].ending[0]) == kd.Ending.COMPLETED
+    member = jax.tree.map(lambda leaf: leaf[1], members.params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), member, alone.params)
