@@ -34,7 +34,7 @@ class Recipe:
 _LENGTHS: dict[str, tuple[tuple[int, int], float, tuple[int, int], float]] = {
     "quick": ((100, 500), 18.0, (100, 500), 12.0),
     "default": ((500, 6000), 120.0, (1000, 6000), 70.0),
-    "best": ((2000, 60000), 1000.0, (3000, 60000), 500.0),
+    "best": ((2000, 60000), 400.0, (3000, 60000), 200.0),
 }
 PRESETS = tuple(_LENGTHS)
 RECIPES = ("default", "paper")

@@ -45,5 +45,5 @@ def test_statistics_are_of_the_calls():
 
 def test_a_file_that_is_no_model_is_one_line(tmp_path):
     (tmp_path / "bad.safetensors").write_text("no")
-    with pytest.raises(RuntimeError, match="latency measurement failed: .*truncated or damaged"):
+    with pytest.raises(RuntimeError, match=r"latency measurement failed: .*truncated or damaged"):
         measure([tmp_path / "bad.safetensors"])
