@@ -15,9 +15,6 @@ from ._files import ModelFileError as ModelFileError
 from ._files import load as load
 from ._files import read_header as read_header
 from ._files import save as save
-from ._fit import Fit as Fit
-from ._fit import StageReport as StageReport
-from ._fit import TrainingInterrupted as TrainingInterrupted
 from ._fit import fit as fit
 from ._metrics import Errors as Errors
 from ._metrics import Metrics as Metrics
@@ -42,6 +39,9 @@ from ._problem import scale_to_unit as scale_to_unit
 from ._problem import with_conditions as with_conditions
 from ._recipes import Recipe as Recipe
 from ._recipes import recipe as recipe
+from ._report import Fit as Fit
+from ._report import StageReport as StageReport
+from ._report import TrainingInterrupted as TrainingInterrupted
 from ._sampling import Sampling as Sampling
 from ._sampling import box as box
 from ._sampling import faces as faces

@@ -10,12 +10,13 @@ import jax
 from jax import Array
 from jax.typing import ArrayLike
 
-from ._fit import TrainingInterrupted, fit
+from ._fit import fit
 from ._metrics import error_monitor
 from ._model import Model
 from ._network import MLP
 from ._objective import Objective, init_params, objective
 from ._problem import Problem, Term
+from ._report import TrainingInterrupted
 from ._soft_target import soft_target
 from ._stages import LBFGS, Adam, Stage
 

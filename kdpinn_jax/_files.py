@@ -19,12 +19,12 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from ._fit import StageReport
 from ._metrics import Metrics
 from ._model import Model, embedded_size
 from ._names import nearest
 from ._network import MLP
 from ._problem import Problem, with_conditions
+from ._report import StageReport
 from ._stages import Ending
 
 #: Raised by one whenever an older reader would misread the file.

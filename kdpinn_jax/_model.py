@@ -10,10 +10,10 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from ._fit import StageReport
 from ._network import MLP, count_parameters
 from ._objective import network_field
 from ._problem import Problem, scale_to_unit
+from ._report import StageReport
 from ._types import Field, Params
 
 

@@ -15,13 +15,13 @@ import jax
 
 from ._distill import distill, train_teacher
 from ._files import atomic, library_versions, save
-from ._fit import StageReport, TrainingInterrupted
 from ._metrics import Metrics, evaluate
 from ._model import Model
 from ._network import MLP
 from ._predict import compile_predict
 from ._problem import Problem, with_conditions
 from ._recipes import recipe
+from ._report import StageReport, TrainingInterrupted
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ import click
 from . import _cli_options as cli
 from . import _metrics, _run
 from ._files import load, save
-from ._fit import TrainingInterrupted
 from ._metrics import Metrics
 from ._model import Model
 from ._points import predict_file
 from ._predict import compile_predict
 from ._problem import Problem
+from ._report import TrainingInterrupted
 from .problems import ALL
 
 FILE = click.Path(path_type=Path)

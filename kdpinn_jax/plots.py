@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ._files import atomic
-from ._fit import StageReport
 from ._metrics import Metrics, grid, reference_values
 from ._model import Model
 from ._problem import Problem
+from ._report import StageReport
 
 #: Points an axis of a picture.
 _RESOLUTION = 161
