@@ -2,9 +2,9 @@
 
     python benchmarks/latency.py [teacher.safetensors student.safetensors]
 
-One pinned core, one thread, float32, synchronous dispatch; networks and ways take turns, call by call. Without files the
-networks of `burgers` with random weights are timed: latency does not depend on the weights. The relative L2 error stands
-beside a trained model's times.
+One pinned core, one thread, float32, synchronous dispatch; networks and ways take turns, call by call. Without files
+the networks of `burgers` with random weights are timed: latency does not depend on the weights. The relative L2 error
+stands beside a trained model's times.
 """
 
 import os

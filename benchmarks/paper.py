@@ -2,9 +2,9 @@
 
     python benchmarks/paper.py [--preset default] [--seeds 0,1,2] [--problems burgers,…]
 
-It trains with ``recipe(problem, "paper", preset)``, as ``kdpinn run PROBLEM --recipe paper --preset default --seed SEED``
-does, keeps each result in benchmarks/results/paper/ (a result that is there is not made again, so the script can be
-stopped at any time), and prints the table of benchmarks/README.md.
+It trains with ``recipe(problem, "paper", preset)`` and the keys of ``kdpinn run PROBLEM --recipe paper --seed SEED``,
+keeps each result in benchmarks/results/paper/ (a result that is there is not made again, so the script can be stopped),
+and prints the table of benchmarks/README.md.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def one(problem: kd.Problem, preset: str, seed: int) -> dict:
 def table(results: dict[str, dict[int, dict]]) -> str:
     """Markdown: one row a problem and seed."""
     rows = [
-        "| problem | seed | teacher RMSE (relative L2) | student RMSE (relative L2) | student/teacher | seconds T + S |",
+        "| problem | seed | teacher RMSE (relative L2) | student RMSE (relative L2) | student/teacher | s, T + S |",
         "|---|---|---|---|---|---|",
     ]
     for name, seeds in results.items():
@@ -72,8 +72,8 @@ def verdicts(results: dict[str, dict[int, dict]]) -> str:
         if found := [result[role]["rmse"] for result in results.get(name, {}).values()]:
             holds = "holds" if max(found) <= quoted else "does not hold"
             lines.append(
-                f"- `{name}`: {role} RMSE median {np.median(found):.2e}, worst {max(found):.2e}; the paper's {quoted:.3g}"
-                f" {holds} for every seed."
+                f"- `{name}`: {role} RMSE median {np.median(found):.2e}, worst {max(found):.2e}; "
+                f"the paper's {quoted:.3g} {holds} for every seed."
             )
     return "\n".join(lines)
 

@@ -25,7 +25,8 @@ def run(program, folder):
 @pytest.mark.parametrize("name", ["quickstart", "own_pde"])
 def test_readme_examples_print_what_is_said(name, tmp_path):
     """The same error within a factor of two: another processor rounds otherwise, and training amplifies it."""
-    program, said = re.search(rf"<!-- example: {name} -->\n```python\n(.*?)```\n\nprints `(.*?)`", README, re.DOTALL).groups()
+    example = re.search(rf"<!-- example: {name} -->\n```python\n(.*?)```\n\nprints `(.*?)`", README, re.DOTALL)
+    program, said = example.groups()
     pattern = r"relative L2 error ([\d.e+-]+)"
     told, found = (float(re.search(pattern, text).group(1)) for text in (said, run(program, tmp_path)))
     assert found < 2 * told
