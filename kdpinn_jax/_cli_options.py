@@ -133,13 +133,13 @@ _TRAINING = [
         type=_Word("recipe", RECIPES),
         default="default",
         show_default=True,
-        help="paper: soft conditions, Adam then L-BFGS on fixed points, as published.",
+        help="paper: soft conditions, Adam then L-BFGS, as published.",
     ),
     click.option("--layers", type=Layers(), help="Hidden widths, such as 20,20,20 (of the student, for run)."),
     click.option("--activation", type=_Word("activation", tuple(ACTIVATIONS)), help="Default: the problem's."),
     click.option("--weight", "weights", type=_Assignment(), multiple=True, help="A term's weight; repeatable."),
     click.option("--coefficient", "coefficients", type=_Assignment(), multiple=True, help="Repeatable."),
-    click.option("--time-budget", type=_Number(), metavar="SECONDS", help="Wall time for all training."),
+    click.option("--time-budget", type=_Number(), metavar="SECONDS", help="Wall time for all training, compiling too."),
     click.option("--quiet", is_flag=True, help="No progress on stderr."),
 ]
 CONDITIONS = click.option("--conditions", type=_Word("conditions", ("soft", "hard")), help="Default: the recipe's.")

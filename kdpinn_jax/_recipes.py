@@ -32,7 +32,7 @@ class Recipe:
 #: Steps of (Adam, L-BFGS) and seconds, for the teacher and for the student. `quick` must leave half its minute to
 #: starting, compiling and measuring.
 _LENGTHS: dict[str, tuple[tuple[int, int], float, tuple[int, int], float]] = {
-    "quick": ((100, 500), 18.0, (100, 500), 12.0),
+    "quick": ((100, 500), 14.0, (100, 500), 15.0),
     "default": ((500, 6000), 120.0, (1000, 6000), 70.0),
     "best": ((2000, 60000), 400.0, (3000, 60000), 200.0),
 }
@@ -45,7 +45,7 @@ def recipe(problem: Problem, name: str = "default", preset: str = "default") -> 
 
     ``"default"``: hard conditions where the problem has them, and points drawn anew where the residual is large (not
     in ``quick``, which is L-BFGS alone).
-    ``"paper"``: the method as published, soft conditions and fixed points for L-BFGS.
+    ``"paper"``: the method as published, soft conditions, Adam then L-BFGS; the points are drawn anew, uniformly.
 
     Raises:
         ValueError: an unknown recipe or preset.
@@ -66,7 +66,8 @@ def recipe(problem: Problem, name: str = "default", preset: str = "default") -> 
 
 def _stages(name: str, preset: str, adam: int, lbfgs: int) -> tuple[Stage, ...]:
     if name == "paper":
-        return Adam(adam, 5e-3), LBFGS(lbfgs)
+        # On fixed points L-BFGS puts Burgers' shock in the wrong place for two seeds of three, at a small loss.
+        return Adam(adam, 5e-3), LBFGS(lbfgs, sampling=Sampling(every=500))
     if preset == "quick":  # every stage is compiled first, and so short a time is better spent on one
         return (LBFGS(adam + lbfgs),)
     return Adam(adam, 5e-3), LBFGS(lbfgs, sampling=Sampling(every=200, adaptive=("residual",)))

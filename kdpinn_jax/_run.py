@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,6 @@ def train_by(problem: Problem, options: Options, layers: tuple[int, ...] | None 
     """The teacher of these options."""
     chosen = recipe(problem, options.recipe, options.preset)
     problem = with_conditions(problem, options.conditions or chosen.conditions)  # type: ignore[arg-type]
-    share = chosen.teacher_seconds / (chosen.teacher_seconds + chosen.student_seconds)
     return train_teacher(
         problem,
         jax.random.split(jax.random.key(options.seed))[0],
@@ -53,7 +52,7 @@ def train_by(problem: Problem, options: Options, layers: tuple[int, ...] | None 
         stages=chosen.teacher,
         weights={name: value for name, value in options.weights.items() if name != "soft_target"},
         coefficients=options.coefficients,
-        time_budget=share * options.time_budget if options.time_budget else chosen.teacher_seconds,
+        time_budget=options.time_budget or chosen.teacher_seconds,
         progress=options.progress,
         track_error=True,
     )
@@ -62,7 +61,6 @@ def train_by(problem: Problem, options: Options, layers: tuple[int, ...] | None 
 def distill_by(teacher: Model, options: Options) -> Model:
     """The student of these options; problem, conditions and coefficients are the teacher's."""
     chosen = recipe(teacher.problem, options.recipe, options.preset)
-    share = chosen.student_seconds / (chosen.teacher_seconds + chosen.student_seconds)
     return distill(
         teacher,
         jax.random.split(jax.random.key(options.seed))[1],
@@ -70,7 +68,7 @@ def distill_by(teacher: Model, options: Options) -> Model:
         stages=chosen.student,
         weights=dict(chosen.weights) | dict(options.weights),
         coefficients=options.coefficients,
-        time_budget=share * options.time_budget if options.time_budget else chosen.student_seconds,
+        time_budget=options.time_budget or chosen.student_seconds,
         progress=options.progress,
         track_error=True,
     )
@@ -89,6 +87,12 @@ def run(problem: Problem, out: Path, options: Options, say: Callable[[str], None
     from . import plots  # matplotlib takes half a second to import, and only this function needs it
     from ._latency import measure
 
+    chosen = recipe(problem, options.recipe, options.preset)
+    share = chosen.teacher_seconds / (chosen.teacher_seconds + chosen.student_seconds)
+    for_teacher = for_student = options
+    if options.time_budget:  # shared out as the recipe does
+        for_teacher = replace(options, time_budget=share * options.time_budget)
+        for_student = replace(options, time_budget=(1 - share) * options.time_budget)
     models: dict[str, Model] = {}
     measured: dict[str, tuple[Metrics, Metrics]] = {}
 
@@ -99,9 +103,9 @@ def run(problem: Problem, out: Path, options: Options, say: Callable[[str], None
 
     try:
         say(f"{problem.name}: training the teacher")
-        keep("teacher", train_by(problem, options, options.teacher_layers))
+        keep("teacher", train_by(problem, for_teacher, options.teacher_layers))
         say(f"{problem.name}: distilling the student")
-        keep("student", distill_by(models["teacher"], options))
+        keep("student", distill_by(models["teacher"], for_student))
     except TrainingInterrupted as interrupted:
         if interrupted.model is not None:
             keep("student" if models else "teacher", interrupted.model)

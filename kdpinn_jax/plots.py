@@ -147,7 +147,8 @@ def history(trainings: Mapping[str, Sequence[StageReport]], path: str | os.PathL
         panel.set_yscale("log")
         panel.set_xlabel("steps")
         panel.set_title(title)
-        panel.legend(fontsize=8, loc="lower left")
+        if colours:  # a stage that was stopped while it was compiled has nothing to show
+            panel.legend(fontsize=8, loc="lower left")
     panels[0].set_ylabel("mean square of each term; relative L2 error")
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=_DPI)
