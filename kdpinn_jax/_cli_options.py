@@ -1,29 +1,37 @@
-"""The options commands share, and the checks that turn a user's mistake into one line and an exit code."""
+"""The options commands share, and the checks that turn a user's mistake into one line and an exit code.
 
-import math
+What needs JAX is imported where it is used, after a command's own options are known to be right.
+"""
+
 import os
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import jax
 
+from ._cli_types import PROBLEM as PROBLEM
+from ._cli_types import Assignment, Layers, Seconds, Word, activations, presets, recipes
 from ._names import nearest
-from ._network import ACTIVATIONS
-from ._problem import Problem
-from ._recipes import PRESETS, RECIPES
-from ._run import Options
-from .problems import ALL
 
-#: Wider or deeper networks than these are a slip of the keyboard, and would exhaust the memory before failing.
-WIDEST, DEEPEST = 4096, 64
+if TYPE_CHECKING:
+    from ._problem import Problem
+    from ._result import Options
 
 
 class Commands(click.Group):
     """A group whose commands end in one line and an exit code; a traceback is shown only where ``--debug`` asks."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **extra)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            error.ctx = None
+            raise
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -38,111 +46,69 @@ class Commands(click.Group):
                 raise
             line = " ".join(str(error).split()) or type(error).__name__
             if isinstance(error, KeyboardInterrupt):
-                raise click.ClickException(f"interrupted ({line}); what was finished is kept") from None
+                line = line if str(error) else "interrupted; the files finished so far are kept"
+                raise click.ClickException(line) from None
             if isinstance(error, BrokenPipeError):  # whoever read our output has seen enough
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise click.exceptions.Exit(1) from None
-            if isinstance(error, ValueError) and type(error) is ValueError:
-                raise click.UsageError(line) from None
             if isinstance(error, ValueError | OSError | RuntimeError | MemoryError):
                 raise click.ClickException(line) from None
             raise
 
 
-class _Number(click.ParamType):
-    name = "number"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            number = float(value)
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number) or number <= 0:
-            self.fail(f"{value!r} is not a positive number of seconds", param, ctx)
-        return number
-
-
-class _Assignment(click.ParamType):
-    name = "NAME=VALUE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
-        if isinstance(value, tuple):
-            return value
-        name, equals, text = str(value).partition("=")
-        try:
-            number = float(text)
-        except ValueError:
-            number = math.nan
-        if not (name and equals and math.isfinite(number)):
-            self.fail(f"{value!r} is not NAME=VALUE with a finite number, such as nu=0.01", param, ctx)
-        return name.strip(), number
-
-
-class Layers(click.ParamType):
-    name = "WIDTHS"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        parts = [part.strip() for part in str(value).split(",")]
-        if not all(part.isascii() and part.isdigit() and 1 <= len(part) <= 6 for part in parts):
-            self.fail(f"{value!r} is not a list of hidden widths such as 20,20,20", param, ctx)
-        widths = tuple(map(int, parts))
-        if len(widths) > DEEPEST or not all(1 <= width <= WIDEST for width in widths):
-            self.fail(f"{value!r}: give 1 to {DEEPEST} hidden layers of 1 to {WIDEST} neurons", param, ctx)
-        return widths
-
-
-class _ProblemName(click.ParamType):
-    name = "problem"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Problem:
-        if value not in ALL:
-            self.fail(f"problem {value!r} is unknown{nearest(value, ALL)}", param, ctx)
-        return ALL[value]
-
-
-class _Word(click.ParamType):
-    """One of a few words; the nearest right one is named."""
-
-    def __init__(self, name: str, words: tuple[str, ...]) -> None:
-        self.name, self.words = name, words
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value not in self.words:
-            self.fail(f"{self.name} {value!r} is unknown{nearest(str(value), self.words)}", param, ctx)
-        return value
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        return "|".join(self.words)
-
-
-PROBLEM = _ProblemName()
-
 _TRAINING = [
     click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed."),
     click.option(
         "--preset",
-        type=_Word("preset", PRESETS),
+        type=Word("preset", presets),
+        metavar="quick|default|best",
         default="default",
         show_default=True,
         help="How long to train: about 1, 4 or 11 minutes in all on two cores.",
     ),
     click.option(
         "--recipe",
-        type=_Word("recipe", RECIPES),
+        type=Word("recipe", recipes),
+        metavar="default|paper",
         default="default",
         show_default=True,
         help="paper: soft conditions, Adam then L-BFGS, as published.",
     ),
     click.option("--layers", type=Layers(), help="Hidden widths, such as 20,20,20 (of the student, for run)."),
-    click.option("--activation", type=_Word("activation", tuple(ACTIVATIONS)), help="Default: the problem's."),
-    click.option("--weight", "weights", type=_Assignment(), multiple=True, help="A term's weight; repeatable."),
-    click.option("--coefficient", "coefficients", type=_Assignment(), multiple=True, help="Repeatable."),
-    click.option("--time-budget", type=_Number(), metavar="SECONDS", help="Wall time for all training, compiling too."),
+    click.option(
+        "--activation",
+        type=Word("activation", activations),
+        metavar="tanh|silu|sine",
+        help="Default: the problem's.",
+    ),
+    click.option(
+        "--weight",
+        "weights",
+        type=Assignment(),
+        multiple=True,
+        help="A term's weight in the loss, such as initial=10; of the student, soft_target too. Repeatable.",
+    ),
+    click.option(
+        "--coefficient",
+        "coefficients",
+        type=Assignment(),
+        multiple=True,
+        help="A coefficient of the PDE, such as nu=0.01. Repeatable.",
+    ),
+    click.option(
+        "--time-budget",
+        type=Seconds(),
+        metavar="SECONDS",
+        help="Wall time for all training, compiling too, in place of the preset's; run shares it out.",
+    ),
     click.option("--quiet", is_flag=True, help="No progress on stderr."),
 ]
-CONDITIONS = click.option("--conditions", type=_Word("conditions", ("soft", "hard")), help="Default: the recipe's.")
+CONDITIONS = click.option(
+    "--conditions",
+    type=Word("conditions", lambda: ("soft", "hard")),
+    metavar="soft|hard",
+    help="Initial and boundary conditions as terms of the loss, or built into the network. Default: the recipe's.",
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="JSON on stdout, for machines.")
 
 
@@ -154,33 +120,48 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def collected(
-    problem: Problem,
+    problem: "Problem",
     weights: tuple[tuple[str, float], ...],
     coefficients: tuple[tuple[str, float], ...],
     *,
     student: bool,
     quiet: bool,
     **chosen: Any,
-) -> Options:
+) -> "Options":
     """The options as one value, with names checked before any training; a student alone has soft targets."""
-    weighted, known = dict(weights), [*problem.terms, *(["soft_target"] if student else [])]
-    for name, value in weighted.items():
+    from ._result import Options
+
+    progress = False if quiet else None
+    options = Options(weights=dict(weights), coefficients=dict(coefficients), progress=progress, **chosen)
+    try:
+        problem = options.applied_to(problem)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    known = [*(name for name in problem.terms if name not in problem.enforced), *(["soft_target"] if student else [])]
+    for name, value in options.weights.items():
+        if name in problem.enforced:
+            raise click.BadParameter(
+                f"weight {name!r}: hard conditions satisfy this term, and training leaves it out; use --conditions soft"
+            )
         if name not in known:
             raise click.BadParameter(f"weight {name!r} is unknown to {problem.name!r}{nearest(name, known)}")
         if value < 0:
             raise click.BadParameter(f"weight {name}={value} must not be negative")
-    for name in dict(coefficients):
+    for name in options.coefficients:
         if name not in problem.coefficients:
             guess = nearest(name, problem.coefficients)
             raise click.BadParameter(f"coefficient {name!r} is unknown to {problem.name!r}{guess}")
-    progress = False if quiet else None
-    return Options(weights=weighted, coefficients=dict(coefficients), progress=progress, **chosen)
+    return options
 
 
-def check_file(path: Path) -> None:
-    """Fail before any work if ``path`` cannot become a file."""
+def check_file(path: Path, *inputs: Path, endings: tuple[str, ...] = ()) -> None:
+    """Fail before any work if ``path`` cannot become a file, has none of the endings, or is one of the inputs."""
     if path.is_dir():
         raise click.ClickException(f"{path} is a folder; name a file in it")
+    if endings and path.suffix.lower() not in endings:
+        raise click.BadParameter(f"{path}: the ending {path.suffix!r} is unknown; use {' or '.join(endings)}")
+    if path.exists() and any(other.exists() and path.samefile(other) for other in inputs):
+        raise click.BadParameter(f"{path} is also what is read; name another file to write")
     _check_folder(path.parent)
 
 
@@ -203,11 +184,15 @@ def _check_folder(folder: Path) -> None:
 
 def set_up_jax() -> None:
     """The command line's own settings: train in float64, and keep compiled programs for the next run."""
+    import jax
+
     jax.config.update("jax_enable_x64", True)
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return
+    try:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kdpinn_jax"
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            return  # a read-only home: every run compiles
+        cache.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # a read-only home, or none: every run compiles
+        return
+    if os.access(cache, os.W_OK | os.X_OK):
         jax.config.update("jax_compilation_cache_dir", str(cache))

@@ -22,8 +22,8 @@ from ._predict import compile_predict
 
 #: Points a call, and calls: a thousand where a call is short enough that its spread matters most.
 REPEATS = {1: 1000, 1024: 1000, 10_000: 300}
-#: Seconds for all calls of one N, so that a slow machine still answers; 100 calls are made whatever they take.
-LONGEST = 3.0
+#: Seconds for all calls of one N, so that a slow machine still answers soon; 100 calls are made whatever they take.
+LONGEST = 2.0
 FEWEST = 100
 
 
@@ -34,17 +34,16 @@ def measure(paths: Sequence[str | os.PathLike[str]]) -> dict[str, Any]:
         paths: model files.
 
     Returns:
-        ``{"models": {stem: {"1": {"median", "p95", "p99", "minimum", "repeats"}, "1024": …, "10000": …}}, "pinned",
-        "dtype", "load"}``: µs a call of ``compile_predict`` in float32, from numpy points to a finished result.
+        ``{"models": {name: {"1": {"median", "p95", "p99", "minimum", "repeats"}, "1024": …, "10000": …}}, "pinned",
+        "dtype", "load"}``: µs a call of ``compile_predict`` in float32, from numpy points to a finished result. A
+        model's name is its file's without folder and ending, or the whole path where two files share it.
 
     Raises:
         RuntimeError: the process failed; its last line is the message.
     """
     # The affinity is set by this line and inherited through the import of JAX, which counts the cores it may use.
-    pin = (
-        "import os, runpy; hasattr(os, 'sched_setaffinity') and os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})"
-    )
-    program = f"{pin}; runpy.run_module('kdpinn_jax._latency', run_name='__main__')"
+    pin = "import os, sys; hasattr(os, 'sched_setaffinity') and os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})"
+    program = f"{pin}; from kdpinn_jax._latency import timed; timed(sys.argv[1:])"
     child = subprocess.run(
         [sys.executable, "-c", program, *(str(path) for path in paths)],
         capture_output=True,
@@ -84,9 +83,11 @@ def _statistics(seconds: np.ndarray) -> dict[str, float]:
     return {"median": median, "p95": p95, "p99": p99, "minimum": 1e6 * float(seconds.min()), "repeats": len(seconds)}
 
 
-def _main(paths: Sequence[str]) -> None:
+def timed(paths: Sequence[str]) -> None:
+    """The child's program: it prints what ``measure`` returns, and only there is its process pinned in time."""
     jax.config.update("jax_cpu_enable_async_dispatch", False)
-    models = {Path(path).stem: load(path) for path in paths}
+    distinct = len({Path(path).stem for path in paths}) == len(paths)
+    models = {Path(path).stem if distinct else str(path): load(path) for path in paths}
     found: dict[str, dict[str, Any]] = {name: {} for name in models}
     for n, repeats in REPEATS.items():
         calls = {}
@@ -102,4 +103,7 @@ def _main(paths: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1:])
+    try:
+        print(json.dumps(measure(sys.argv[1:]), indent=2))
+    except RuntimeError as failed:
+        sys.exit(f"Error: {failed}")

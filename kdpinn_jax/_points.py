@@ -50,17 +50,19 @@ def predict_file(
     """
     points, out, problem = Path(points), Path(out), model.problem
     for path in (points, out):
-        if path.suffix not in (".csv", ".npy"):
+        if path.suffix.lower() not in (".csv", ".npy"):
             raise PointsError(f"{path}: the ending {path.suffix!r} is unknown; use .csv or .npy")
+    if out.exists() and points.exists() and out.samefile(points):
+        raise PointsError(f"{out}: is also the file of points; name another file to write")
     if not points.is_file():
         raise PointsError(f"{points}: no such file; give a .csv or .npy file with columns {', '.join(problem.axes)}")
-    blocks = _csv_blocks(points, problem) if points.suffix == ".csv" else _npy_blocks(points, problem)
+    blocks = _csv_blocks(points, problem) if points.suffix.lower() == ".csv" else _npy_blocks(points, problem)
     predict = compile_predict(model, dtype=dtype)
     lower, upper = np.asarray(problem.lower), np.asarray(problem.upper)
     slack = 1e-12 * (upper - lower)  # a point computed as the domain's end may miss it by rounding
     count = outside = 0
     with atomic(out) as temporary, temporary.open("wb") as file:
-        writer = _CsvWriter(file, problem, dtype) if out.suffix == ".csv" else _NpyWriter(file, problem)
+        writer = _CsvWriter(file, problem, dtype) if out.suffix.lower() == ".csv" else _NpyWriter(file, problem)
         for z in blocks:
             values = np.asarray(predict(_filled(z).astype(dtype)))[: len(z)]
             writer.write(z, values)
@@ -105,19 +107,20 @@ def _check_finite(path: Path, z: np.ndarray, places: Sequence[str]) -> None:
 
 def _csv_blocks(path: Path, problem: Problem) -> Iterator[np.ndarray]:
     d = len(problem.axes)
-    columns: list[int] | None = None
+    columns, first = list(range(d)), True
     rows: list[list[float]] = []
     numbers: list[int] = []
 
     def block() -> np.ndarray:
-        z = np.asarray(rows, np.float64)[:, columns or list(range(d))]
+        z = np.asarray(rows, np.float64)[:, columns]
         _check_finite(path, z, [f"line {numbers[i]}" for i in _first_bad(z)])
         rows.clear()
         numbers.clear()
         return z
 
     for number, cells in _csv_cells(path):
-        if columns is None and not rows and (header := _header(path, cells, problem)):
+        header, first = _header(path, cells, problem) if first else None, False
+        if header:
             columns = header
             continue
         if len(cells) != d:
@@ -125,11 +128,9 @@ def _csv_blocks(path: Path, problem: Problem) -> Iterator[np.ndarray]:
                 f"{path}, line {number}: {len(cells)} columns; expected {d}, separated by commas: "
                 f"{', '.join(problem.axes)}"
             )
-        try:
-            rows.append([float(cell) for cell in cells])
-        except ValueError:
-            bad = next(cell for cell in cells if not _is_number(cell))
-            raise PointsError(f"{path}, line {number}: {bad[:40]!r} is not a number; mend that cell") from None
+        if bad := [cell for cell in cells if not _is_number(cell)]:
+            raise PointsError(f"{path}, line {number}: {bad[0][:40]!r} is not a number; mend that cell")
+        rows.append([float(cell) for cell in cells])
         numbers.append(number)
         if len(rows) == BLOCK:
             yield block()
@@ -176,7 +177,7 @@ def _is_number(cell: str) -> bool:
         float(cell)
     except ValueError:
         return False
-    return True
+    return "_" not in cell  # Python reads 1_5 as 15; in a table it is a slip
 
 
 class _CsvWriter:

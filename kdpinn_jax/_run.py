@@ -1,50 +1,29 @@
 """What ``kdpinn run`` does: teacher, student, their errors and latency, and the files that record it."""
 
-import csv
-import json
-import math
-import os
-import platform
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from ._distill import distill, train_teacher
-from ._files import atomic, library_versions, save
+from ._files import save
+from ._history import write_history
 from ._metrics import Metrics, evaluate
 from ._model import Model
 from ._network import MLP
 from ._predict import compile_predict
-from ._problem import Problem, with_conditions
+from ._problem import Problem
 from ._recipes import recipe
-from ._report import StageReport, TrainingInterrupted
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the caller of ``run``, ``train`` or ``distill`` chose; None leaves the problem's or the recipe's choice."""
-
-    seed: int = 0
-    preset: str = "default"
-    recipe: str = "default"
-    conditions: str | None = None
-    layers: tuple[int, ...] | None = None
-    teacher_layers: tuple[int, ...] | None = None
-    activation: str | None = None
-    weights: Mapping[str, float] = field(default_factory=dict)
-    coefficients: Mapping[str, float] = field(default_factory=dict)
-    time_budget: float | None = None
-    progress: bool | None = None
+from ._report import TrainingInterrupted
+from ._result import Options, result_of, write_json
+from ._stages import Ending
 
 
 def train_by(problem: Problem, options: Options, layers: tuple[int, ...] | None = None) -> Model:
     """The teacher of these options."""
-    chosen = recipe(problem, options.recipe, options.preset)
-    problem = with_conditions(problem, options.conditions or chosen.conditions)  # type: ignore[arg-type]
+    chosen, problem = recipe(problem, options.recipe, options.preset), options.applied_to(problem)
     return train_teacher(
         problem,
         jax.random.split(jax.random.key(options.seed))[0],
@@ -78,14 +57,21 @@ def _network(default: MLP, layers: tuple[int, ...] | None, activation: str | Non
     return MLP(layers or default.hidden, activation or default.activation)
 
 
-def run(problem: Problem, out: Path, options: Options, say: Callable[[str], None]) -> dict[str, Any]:
+def is_trained(model: Model | None) -> bool:
+    """Whether a model, of an interrupted training perhaps, took a step at all."""
+    return model is not None and any(int(report.steps) for report in model.training)
+
+
+def run(
+    problem: Problem, out: Path, options: Options, *, say: Callable[[str], None], warn: Callable[[str], None]
+) -> dict[str, Any]:
     """Train a teacher, distil a student, measure both, and write it all into ``out``; returns result.json's content.
 
-    Each file is written whole or not at all, the models as soon as they are trained and result.json last. Ctrl-C keeps
-    the model being trained, with ``"interrupted": true`` in result.json, and raises ``TrainingInterrupted``.
+    Each file is written whole or not at all, the models as soon as they are trained and result.json last; files of an
+    earlier run in ``out`` go when the new teacher comes, so that a folder never holds two runs. Ctrl-C keeps the model
+    being trained, with ``"interrupted": true`` in result.json, and raises ``KeyboardInterrupt`` with words that say so.
     """
     from . import plots  # matplotlib takes half a second to import, and only this function needs it
-    from ._latency import measure
 
     chosen = recipe(problem, options.recipe, options.preset)
     share = chosen.teacher_seconds / (chosen.teacher_seconds + chosen.student_seconds)
@@ -97,9 +83,19 @@ def run(problem: Problem, out: Path, options: Options, say: Callable[[str], None
     measured: dict[str, tuple[Metrics, Metrics]] = {}
 
     def keep(role: str, model: Model) -> None:
+        if role == "teacher":
+            for name in _AFTER_THE_TEACHER:
+                (out / name).unlink(missing_ok=True)
+        path = out / f"{role}.safetensors"
+        save(model, path)  # at once: what was trained does not wait for its evaluation, which Ctrl-C could end
         models[role] = model
         measured[role] = evaluate(model), evaluate(model, predict=compile_predict(model))
-        save(model, out / f"{role}.safetensors", metrics=measured[role][0])
+        save(model, path, metrics=measured[role][0])
+        for report in model.training:
+            went_wrong = Ending(int(report.ending)) in (Ending.NON_FINITE, Ending.LINE_SEARCH_FAILED)
+            (warn if went_wrong else say)(f"{role}, {report.stage}: {report.why()}")
+        if not is_trained(model):
+            warn(f"warning: the {role} is untrained: compiling took the whole time budget; give more seconds")
 
     try:
         say(f"{problem.name}: training the teacher")
@@ -107,117 +103,44 @@ def run(problem: Problem, out: Path, options: Options, say: Callable[[str], None
         say(f"{problem.name}: distilling the student")
         keep("student", distill_by(models["teacher"], for_student))
     except TrainingInterrupted as interrupted:
-        if interrupted.model is not None:
+        if is_trained(interrupted.model):
             keep("student" if models else "teacher", interrupted.model)
-            _write_history(models, out / "history.csv")
-            _write_json(_result(problem, options, models, measured, {}, interrupted=True), out / "result.json")
-        raise
-    _write_history(models, out / "history.csv")
+        if models:
+            write_history({role: model.training for role, model in models.items()}, out / "history.csv")
+            write_json(result_of(problem, options, models, measured, {}, interrupted=True), out / "result.json")
+        raise KeyboardInterrupt(why_interrupted(interrupted, [f"{role}.safetensors" for role in models], out)) from None
+    trainings = {role: model.training for role, model in models.items()}
+    write_history(trainings, out / "history.csv")
     say(f"{problem.name}: drawing and timing")
     plots.solution(models, out / "solution.png", metrics={role: exact for role, (exact, _) in measured.items()})
-    plots.history({role: model.training for role, model in models.items()}, out / "history.png")
-    latency = measure([out / f"{role}.safetensors" for role in models])
-    result = _result(problem, options, models, measured, latency, interrupted=False)
-    _write_json(result, out / "result.json")
+    plots.history(trainings, out / "history.png")
+    latency = _latency(problem, [out / f"{role}.safetensors" for role in models], warn)
+    result = result_of(problem, options, models, measured, latency, interrupted=False)
+    write_json(result, out / "result.json")
     return result
 
 
-def _result(
-    problem: Problem,
-    options: Options,
-    models: Mapping[str, Model],
-    measured: Mapping[str, tuple[Metrics, Metrics]],
-    latency: Mapping[str, Any],
-    *,
-    interrupted: bool,
-) -> dict[str, Any]:
-    timings = dict(latency)
-    per_model = timings.pop("models", {})
-    one = next(iter(models.values()))
-    return {
-        "problem": problem.name,
-        "seed": options.seed,
-        "preset": options.preset,
-        "recipe": options.recipe,
-        "conditions": one.problem.conditions,
-        "coefficients": {name: float(value) for name, value in one.coefficients.items()},
-        "weights": dict(options.weights),
-        "interrupted": interrupted,
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "versions": library_versions() | {"python": platform.python_version()},
-        "machine": {
-            "cpu": _cpu_model(),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-            "platform": platform.platform(),
-        },
-        "latency_conditions": timings,
-        **{
-            role: {
-                "layers": model.layers,
-                "activation": model.network.activation,
-                "parameters": model.parameters,
-                **measured[role][0].as_dict(),
-                "float32": measured[role][1].as_dict()["fields"],
-                "seconds_compiling": sum(float(report.seconds_compiling) for report in model.training),
-                "seconds_training": sum(float(report.seconds) for report in model.training),
-                "stages": [_stage(report) for report in model.training],
-                "latency": per_model.get(role),
-            }
-            for role, model in models.items()
-        },
-    }
+#: What a run writes after its teacher; result.json, which says that a run is whole, goes first.
+_AFTER_THE_TEACHER = ("result.json", "history.csv", "solution.png", "history.png", "student.safetensors")
 
 
-def _stage(report: StageReport) -> dict[str, Any]:
-    return {
-        "stage": report.stage,
-        "planned": report.planned,
-        "steps": int(report.steps),
-        "ended": report.why(),
-        "seconds_compiling": float(report.seconds_compiling),
-        "seconds": float(report.seconds),
-    }
+def why_interrupted(interrupted: TrainingInterrupted, saved: Sequence[str], where: Path) -> str:
+    """One line: where Ctrl-C met the training, and what is saved."""
+    why = str(interrupted)
+    why = why if why.startswith("interrupted") else f"interrupted; the last stage {why}"
+    if not saved:
+        return f"{why}; nothing was trained yet, so nothing is saved"
+    return f"{why}; saved what there is in {where}: {', '.join(saved)}"
 
 
-def _cpu_model() -> str:
+def _latency(problem: Problem, paths: Sequence[Path], warn: Callable[[str], None]) -> dict[str, Any]:
+    from ._latency import measure
+    from .problems import ALL
+
+    if problem.name not in ALL:
+        return {}  # a problem of the caller's own: the process that measures could not load it
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass  # not Linux
-    return platform.processor() or platform.machine()
-
-
-def _write_json(content: Mapping[str, Any], path: Path) -> None:
-    with atomic(path) as temporary:
-        temporary.write_text(as_json(content) + "\n")
-
-
-def as_json(content: Any) -> str:
-    """Strict JSON: a number that is not finite becomes null."""
-
-    def strict(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {str(name): strict(item) for name, item in value.items()}
-        if isinstance(value, Sequence) and not isinstance(value, str):
-            return [strict(item) for item in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    return json.dumps(strict(content), indent=2, allow_nan=False)
-
-
-def _write_history(models: Mapping[str, Model], path: Path) -> None:
-    """One row a record: role, stage, step and seconds within the stage, loss, every unweighted term, relative L2."""
-    rows: list[dict[str, Any]] = []
-    for role, model in models.items():
-        for report in model.training:
-            for i, step in enumerate(report.record_steps):
-                numbers = {name: float(values[i]) for name, values in report.history.items()}
-                seconds = float(report.record_seconds[i])
-                rows.append({"role": role, "stage": report.stage, "step": int(step), "seconds": seconds, **numbers})
-    columns = list(dict.fromkeys(name for row in rows for name in row)) or ["role", "stage", "step", "seconds", "loss"]
-    with atomic(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        writer.writerows(rows)
+        return measure(paths)
+    except (RuntimeError, OSError, ValueError) as error:  # a training of half an hour is not lost for its timing
+        warn(f"warning: {error}; latency is null in result.json")
+        return {}

@@ -1,27 +1,33 @@
-"""The command ``kdpinn``: results on stdout, messages on stderr, exit code 2 for usage and 1 for other failures."""
+"""The command ``kdpinn``: results on stdout, messages on stderr, exit code 2 for usage and 1 for other failures.
 
-from collections.abc import Mapping, Sequence
+Commands import what they need when they run.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import _cli_options as cli
-from . import _metrics, _run
-from ._files import load, save
-from ._metrics import Metrics
-from ._model import Model
-from ._points import predict_file
-from ._predict import compile_predict
-from ._problem import Problem
-from ._report import TrainingInterrupted
-from .problems import ALL
+from . import _tables
+
+if TYPE_CHECKING:
+    from ._metrics import Metrics
+    from ._model import Model
+    from ._problem import Problem
 
 FILE = click.Path(path_type=Path)
 
 
 def _say(message: str) -> None:
     click.echo(message, err=True)
+
+
+def _print_json(content: Any) -> None:
+    from ._result import as_json
+
+    click.echo(as_json(content))
 
 
 @click.group(cls=cli.Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -33,13 +39,20 @@ def main(debug: bool) -> None:
     \b
     kdpinn run burgers --out runs/burgers
     kdpinn predict runs/burgers/student.safetensors --points points.csv --out values.csv
+
+    Results go to stdout, messages to stderr. The exit code is 2 for a mistake in the call, 1 for any other failure.
     """
 
 
 @main.command()
 @cli.JSON
 def problems(as_json: bool) -> None:
-    """List the problems: inputs, domain, coefficients, terms."""
+    """List the problems: inputs, domain, coefficients, conditions, terms.
+
+    \b
+    kdpinn problems
+    """
+    from .problems import ALL
 
     rows = {
         name: {
@@ -54,16 +67,9 @@ def problems(as_json: bool) -> None:
         for name, p in ALL.items()
     }
     if as_json:
-        click.echo(_run.as_json(rows))
+        _print_json(rows)
         return
-    for name, row in rows.items():
-        domain = " × ".join(
-            f"{axis} ∈ [{a:.6g}, {b:.6g}]" for axis, a, b in zip(row["axes"], row["lower"], row["upper"], strict=True)
-        )
-        numbers = ", ".join(f"{k}={v:.6g}" for k, v in row["coefficients"].items())
-        click.echo(f"{name}: {', '.join(row['fields'])} on {domain}")
-        click.echo(f"    coefficients {numbers}; conditions {' or '.join(row['conditions'])}")
-        click.echo(f"    terms {', '.join(row['terms'])}")
+    click.echo(_tables.of_problems(rows))
 
 
 @main.command()
@@ -73,37 +79,22 @@ def problems(as_json: bool) -> None:
 @cli.CONDITIONS
 @cli.training_options
 @cli.JSON
-def run(problem: Problem, out: Path, as_json: bool, **options: Any) -> None:
+def run(problem: "Problem", out: Path, as_json: bool, **options: Any) -> None:
     """Train a teacher, distil a student, measure both.
 
     \b
     kdpinn run burgers --preset quick --out runs/burgers
 
-    Writes teacher.safetensors, student.safetensors, result.json, history.csv, solution.png and history.png.
+    Writes teacher.safetensors, student.safetensors, result.json, history.csv, solution.png and history.png, in place of
+    those of an earlier run. Ctrl-C keeps what there is.
     """
+    from . import _run
+
     chosen = cli.collected(problem, student=True, **options)
     cli.make_folder(out)
     cli.set_up_jax()
-
-    result = _run.run(problem, out, chosen, say=lambda _: None if options["quiet"] else _say(_))
-    click.echo(_run.as_json(result) if as_json else _summary(result, out))
-
-
-def _summary(result: Mapping[str, Any], out: Path) -> str:
-    lines = [
-        f"{'':8} {'parameters':>10} {'relative L2':>12} {'RMSE':>10} {'max error':>10} {'seconds':>8}  "
-        "µs at N = 1, 1024, 10000"
-    ]
-    for role in ("teacher", "student"):
-        model = result[role]
-        latency = model["latency"] or {}
-        microseconds = ", ".join(f"{case['median']:.4g}" for case in latency.values())
-        seconds = model["seconds_compiling"] + model["seconds_training"]
-        lines.append(
-            f"{role:8} {model['parameters']:10d} {model['relative_l2']:12.2e} {model['rmse']:10.2e} "
-            f"{model['max_error']:10.2e} {seconds:8.1f}  {microseconds}"
-        )
-    return "\n".join([*lines, f"in {out}"])
+    result = _run.run(problem, out, chosen, say=(lambda _: None) if options["quiet"] else _say, warn=_say)
+    _print_json(result) if as_json else click.echo(_tables.of_run(result, out))
 
 
 @main.command()
@@ -112,16 +103,17 @@ def _summary(result: Mapping[str, Any], out: Path) -> str:
 @cli.CONDITIONS
 @cli.training_options
 @cli.JSON
-def train(problem: Problem, out: Path, as_json: bool, layers: tuple[int, ...] | None, **options: Any) -> None:
+def train(problem: "Problem", out: Path, as_json: bool, layers: tuple[int, ...] | None, **options: Any) -> None:
     """Train a teacher on a PDE.
 
     \b
     kdpinn train black_scholes --coefficient sigma=0.3 --out teacher.safetensors
     """
+    from . import _run
+
     chosen = cli.collected(problem, student=False, **options)
     cli.check_file(out)
     cli.set_up_jax()
-
     _train_and_save(lambda: _run.train_by(problem, chosen, layers), out, as_json)
 
 
@@ -131,29 +123,36 @@ def train(problem: Problem, out: Path, as_json: bool, layers: tuple[int, ...] | 
 @cli.training_options
 @cli.JSON
 def distill(teacher: Path, out: Path, as_json: bool, **options: Any) -> None:
-    """Distil a student from a teacher; conditions are the teacher's.
+    """Distil a student from a teacher; problem, conditions and coefficients are the teacher's.
 
     \b
     kdpinn distill teacher.safetensors --layers 16,16 --weight soft_target=10 --out student.safetensors
     """
-    cli.set_up_jax()
+    from . import _run
+    from ._files import load
 
+    cli.set_up_jax()
     model = load(teacher)
-    chosen = cli.collected(model.problem, student=True, **options)
-    cli.check_file(out)
+    chosen = cli.collected(model.problem, student=True, conditions=model.problem.conditions, **options)
+    cli.check_file(out, teacher)
     _train_and_save(lambda: _run.distill_by(model, chosen), out, as_json)
 
 
-def _train_and_save(trained: Any, out: Path, as_json: bool) -> None:
+def _train_and_save(trained: Callable[[], "Model"], out: Path, as_json: bool) -> None:
+    from . import _run
+    from ._files import save
+    from ._metrics import evaluate
+    from ._report import TrainingInterrupted
 
     try:
         model = trained()
     except TrainingInterrupted as interrupted:
-        if interrupted.model is not None:
+        saved = _run.is_trained(interrupted.model)
+        if saved:
             save(interrupted.model, out)
-            _say(f"saved what there is in {out}")
-        raise
-    metrics = _metrics.evaluate(model)
+        raise KeyboardInterrupt(_run.why_interrupted(interrupted, [out.name] if saved else [], out.parent)) from None
+    save(model, out)  # at once: what was trained does not wait for its evaluation, which Ctrl-C could end
+    metrics = evaluate(model)
     save(model, out, metrics=metrics)
     for report in model.training:
         _say(f"{report.stage}: {report.why()}")
@@ -169,33 +168,24 @@ def evaluate(model: Path, as_json: bool) -> None:
     \b
     kdpinn evaluate runs/burgers/student.safetensors
     """
+    from . import _metrics
+    from ._files import load
+    from ._predict import compile_predict
+
     cli.set_up_jax()
-
     loaded = load(model)
-    _show(
-        loaded,
-        {"": _metrics.evaluate(loaded), "float32": _metrics.evaluate(loaded, predict=compile_predict(loaded))},
-        as_json,
-    )
+    served = _metrics.evaluate(loaded, predict=compile_predict(loaded))
+    _show(loaded, {"": _metrics.evaluate(loaded), "float32": served}, as_json)
 
 
-def _show(model: Model, found: Mapping[str, Metrics], as_json: bool) -> None:
-
+def _show(model: "Model", found: Mapping[str, "Metrics"], as_json: bool) -> None:
     metrics = found[""]
     if as_json:
         more = {name: other.as_dict()["fields"] for name, other in found.items() if name}
         shape = {"problem": model.problem.name, "layers": model.layers, "parameters": model.parameters}
-        click.echo(_run.as_json(shape | metrics.as_dict() | more))
+        _print_json(shape | metrics.as_dict() | more)
         return
-    click.echo(f"{model.problem.name} {model.layers}, {model.parameters} parameters")
-    regions = {f"{name} predictor".strip() if name else "domain": other.errors for name, other in found.items()}
-    for region, errors in {**regions, **metrics.extrapolation}.items():
-        for name, e in errors.items():
-            click.echo(
-                f"{region:18} {name:9} relative L2 {e.relative_l2:.2e}  RMSE {e.rmse:.2e}  max {e.max_error:.2e}"
-            )
-    for name, size in metrics.residuals.items():
-        click.echo(f"{'residual':18} {name:15} RMS {size:.2e}")
+    click.echo(_tables.of_errors(model, found))
 
 
 @main.command()
@@ -203,36 +193,81 @@ def _show(model: Model, found: Mapping[str, Metrics], as_json: bool) -> None:
 @click.option("--points", type=FILE, required=True, help="*.csv or *.npy: a column an axis, a row a point.")
 @click.option("--out", type=FILE, required=True, help="*.csv or *.npy: the points and, behind them, the values.")
 @click.option("--float64", is_flag=True, help="Compute in float64; default float32.")
-def predict(model: Path, points: Path, out: Path, float64: bool) -> None:
+@cli.JSON
+def predict(model: Path, points: Path, out: Path, float64: bool, as_json: bool) -> None:
     """Predict the fields at points read from a file.
 
     \b
     kdpinn predict student.safetensors --points points.csv --out values.csv
-    """
-    cli.check_file(out)
-    cli.set_up_jax()
 
+    A first line of a .csv with the axes' names may put its columns in any order; without it, and in a .npy, they stand
+    as `kdpinn problems` lists the axes. The output has the axes in that order and the fields behind them, in a .csv
+    under a header. Files of any size are read block by block.
+    """
+    from ._files import load
+    from ._points import predict_file
+
+    cli.check_file(out, points, model, endings=(".csv", ".npy"))
+    cli.set_up_jax()
     done = predict_file(load(model), points, out, dtype="float64" if float64 else "float32")
     if done.outside:
         _say(f"warning: {done.outside} of {done.points} points lie outside the domain the model was trained on")
-    click.echo(f"{done.points} points in {out}")
+    if as_json:
+        _print_json({"out": str(out), "points": done.points, "outside": done.outside})
+    else:
+        click.echo(f"{done.points} points in {out}")
 
 
 @main.command()
-@click.argument("models", type=FILE, nargs=-1, required=True)
-@click.option("--out", type=FILE, required=True, help="The picture, *.png.")
-def plot(models: Sequence[Path], out: Path) -> None:
-    """Draw models of one problem beside its reference, and their errors on one scale.
+@click.argument("sources", type=FILE, nargs=-1, required=True, metavar="MODEL...|DIR|history.csv")
+@click.option("--out", type=FILE, help="The picture, *.png, *.pdf or *.svg; needed but for a folder.")
+@cli.JSON
+def plot(sources: Sequence[Path], out: Path | None, as_json: bool) -> None:
+    """Draw models of one problem beside its reference with their errors, or the history of their training.
 
     \b
     kdpinn plot runs/burgers/teacher.safetensors runs/burgers/student.safetensors --out burgers.png
-    """
-    cli.check_file(out)
-    cli.set_up_jax()
-    from . import plots  # matplotlib takes half a second to import, and this command alone needs it
+    kdpinn plot runs/burgers/history.csv --out history.png
+    kdpinn plot runs/burgers
 
-    loaded = {path.stem if len({p.stem for p in models}) == len(models) else str(path): load(path) for path in models}
-    if len({model.problem.name for model in loaded.values()}) > 1:
-        raise click.UsageError("the models solve different problems; draw them one problem at a time")
-    plots.solution(loaded, out, metrics={name: _metrics.evaluate(model) for name, model in loaded.items()})
-    click.echo(f"{out}")
+    The last draws solution.png and history.png of a run anew, in its folder; with --out it draws the solution there.
+    """
+    first, folder, models = sources[0], sources[0].is_dir(), list(sources)
+    if len(sources) > 1 and any(path.is_dir() or path.suffix == ".csv" for path in sources):
+        raise click.UsageError("give models, or one folder of a run, or one history.csv")
+    if out is None and not folder:
+        raise click.UsageError("missing option '--out': name the picture, such as --out picture.png")
+    if folder:
+        models = [p for role in ("teacher", "student") if (p := first / f"{role}.safetensors").exists()]
+        if not models:
+            raise click.ClickException(f"{first} holds no teacher.safetensors; give a folder made by kdpinn run")
+    solution = None if first.suffix == ".csv" else out or first / "solution.png"
+    history = out if first.suffix == ".csv" else first / "history.png" if out is None else None
+    drawn = [picture for picture in (solution, history) if picture]
+    for picture in drawn:
+        cli.check_file(picture, *sources, endings=(".png", ".pdf", ".svg"))
+    cli.set_up_jax()
+    if solution:
+        _draw_solution(models, solution)
+    if history:
+        _draw_history(first / "history.csv" if folder else first, history)
+    _print_json({"out": list(map(str, drawn))}) if as_json else click.echo("\n".join(map(str, drawn)))
+
+
+def _draw_solution(paths: Sequence[Path], out: Path) -> None:
+    from . import plots
+    from ._files import load
+    from ._metrics import evaluate
+
+    distinct = len({path.stem for path in paths}) == len(paths)
+    loaded = {path.stem if distinct else str(path): load(path) for path in paths}
+    if len({(m.problem.name, *sorted(m.coefficients.items())) for m in loaded.values()}) > 1:
+        raise click.UsageError("the models differ in problem or coefficients, so in reference; draw them one by one")
+    plots.solution(loaded, out, metrics={name: evaluate(model) for name, model in loaded.items()})
+
+
+def _draw_history(path: Path, out: Path) -> None:
+    from . import plots
+    from ._history import read_history
+
+    plots.history(read_history(path), out)

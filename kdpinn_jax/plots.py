@@ -41,19 +41,22 @@ def solution(
     if d > 3:
         raise ValueError(f"plots.solution: problem {problem.name!r} has {d} inputs; up to three can be drawn")
     z, axes = _picture_grid(problem)
-    values = {title: _quantity(problem, np.asarray(model(z), np.float64)) for title, model in models.items()}
-    exact = None
+    values = {title: np.asarray(model(z), np.float64) for title, model in models.items()}
+    wrong: dict[str, np.ndarray] = {}
     if problem.reference is not None:
-        exact = _quantity(problem, reference_values(problem, first.coefficients, z))
-    shown = ({} if exact is None else {"reference": exact}) | values
-    wrong = {} if exact is None else {title: np.abs(value - exact) for title, value in values.items()}
+        exact = reference_values(problem, first.coefficients, z)
+        # Of a vector the length of its error, as in the metrics: a flow of the right speed may run the wrong way.
+        wrong = {title: np.abs(_quantity(problem, u - exact)) for title, u in values.items()}
+        values = {"reference": exact} | values
+    shown = {title: _quantity(problem, u) for title, u in values.items()}
     rows = 2 if wrong else 1
     figure = Figure(figsize=(4.2 * len(shown), 3.4 * rows), layout="constrained")
     panels = figure.subplots(rows, len(shown), squeeze=False)
     name = problem.headline[0] if problem.headline else problem.fields[0]
+    label = f"|{name}|" if problem.headline and len(problem.headline[1]) > 1 else name
     at = f" at {problem.axes[0]} = {problem.upper[0]:g}" if d == 3 else ""
-    figure.suptitle(f"{problem.name}: {name}{at}")
-    _row(figure, panels[0], shown, axes, problem, label=name, cmap="viridis", low=min(map(np.nanmin, shown.values())))
+    figure.suptitle(f"{problem.name}: {label}{at}")
+    _row(figure, panels[0], shown, axes, problem, label=label, cmap="viridis", low=min(map(np.nanmin, shown.values())))
     for title, panel in zip(shown, panels[0], strict=True):
         error = f", relative L2 {metrics[title].relative_l2:.1e}" if metrics and wrong and title in metrics else ""
         panel.set_title(f"{title}{f' {models[title].layers}' if title in models else ''}{error}", fontsize=9)
@@ -130,7 +133,7 @@ def history(trainings: Mapping[str, Sequence[StageReport]], path: str | os.PathL
         begun = 0
         colours: dict[str, str] = {}
         for stage in stages:
-            for name, values in stage.history.items():
+            for name, values in sorted(stage.history.items(), key=lambda item: (item[0] != "loss", item[0])):
                 known = name in colours
                 colours.setdefault(name, "black" if name == "relative_l2" else f"C{len(colours)}")
                 panel.plot(
@@ -149,6 +152,8 @@ def history(trainings: Mapping[str, Sequence[StageReport]], path: str | os.PathL
         panel.set_title(title)
         if colours:  # a stage that was stopped while it was compiled has nothing to show
             panel.legend(fontsize=8, loc="lower left")
+        else:
+            panel.text(0.5, 0.5, "no step was recorded", ha="center", transform=panel.transAxes)
     panels[0].set_ylabel("mean square of each term; relative L2 error")
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=_DPI)

@@ -1,12 +1,14 @@
 """The command line: what it writes, what it says, and how it ends; with real processes where signals matter."""
 
 import csv
+import dataclasses
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -14,22 +16,20 @@ import pytest
 from click.testing import CliRunner
 
 import kdpinn_jax as kd
+from kdpinn_jax import _cli_options, _network, _recipes
+from kdpinn_jax._history import read_history
 from kdpinn_jax.cli import main
 
 FILES = {"teacher.safetensors", "student.safetensors", "result.json", "history.csv", "solution.png", "history.png"}
 
 
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch, tmp_path):
-    """The command line keeps compiled programs in the user's cache folder: not while it is tested."""
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(tmp_path))
-
-
 @pytest.fixture(autouse=True, scope="module")
-def short_recipes():
-    """Six steps in place of thousands."""
+def own_cache_and_short_recipes(tmp_path_factory):
+    """Compiled programs are kept away from the user's cache folder; six steps in place of thousands."""
     patch = pytest.MonkeyPatch()
-    patch.setattr("kdpinn_jax._recipes._stages", lambda *_: (kd.Adam(4), kd.LBFGS(2)))
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+    patch.setattr("kdpinn_jax._recipes._stages", lambda *_: (kd.Adam(4), kd.Adam(2)))
     yield
     patch.undo()
 
@@ -42,11 +42,8 @@ def kdpinn(*words):
 def folder(tmp_path_factory):
     """What a run writes."""
     out = tmp_path_factory.mktemp("runs") / "burgers"
-    patch = pytest.MonkeyPatch()
-    patch.setattr("kdpinn_jax._recipes._stages", lambda *_: (kd.Adam(4), kd.LBFGS(2)))
-    patch.setattr("kdpinn_jax._latency.REPEATS", {1: 3})
-    result = kdpinn("run", "burgers", "--out", out, "--layers", "4", "--teacher-layers", "6", "--quiet", "--json")
-    patch.undo()
+    words = ["--layers", "4", "--teacher-layers", "6", "--weight", "soft_target=3", "--quiet", "--json"]
+    result = kdpinn("run", "burgers", "--out", out, *words)
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == json.loads((out / "result.json").read_text())
     return out
@@ -66,6 +63,7 @@ def test_result_holds_what_was_done(folder):
     )
     assert result["interrupted"] is False
     assert result["versions"]["jax"] == jax.__version__
+    assert result["weights"] == {"residual": 1.0, "soft_target": 3.0}  # hard conditions leave no other term
     for role, layers in (("teacher", [2, 6, 1]), ("student", [2, 4, 1])):
         found, model = result[role], kd.load(folder / f"{role}.safetensors")
         assert found["layers"] == layers
@@ -85,18 +83,28 @@ def test_history_has_every_term_of_both(folder):
     with (folder / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["role"], row["stage"], row["step"]) for row in rows] == [
-        (role, stage, step) for role in ("teacher", "student") for stage, step in (("Adam", "4"), ("LBFGS", "2"))
+        (role, "Adam", step) for role in ("teacher", "student") for step in ("4", "2")
     ]
     for row in rows:
         assert float(row["loss"]) >= float(row["residual"]) > 0
         assert float(row["relative_l2"]) > 0
         assert bool(row["soft_target"]) is (row["role"] == "student")
+    for role, stages in read_history(folder / "history.csv").items():
+        assert [(report.stage, report.steps, len(report.record_steps)) for report in stages] == [
+            ("Adam", 4, 1),
+            ("Adam", 2, 1),
+        ]
+        last = [row for row in rows if row["role"] == role][-1]
+        assert {name: float(text) for name, text in last.items() if text and name in stages[1].history} == {
+            name: values[-1] for name, values in stages[1].history.items()
+        }
 
 
 def test_train_then_distill_is_what_run_does(folder, tmp_path):
     teacher, student = tmp_path / "t.safetensors", tmp_path / "s.safetensors"
     assert kdpinn("train", "burgers", "--layers", "6", "--quiet", "--out", teacher).exit_code == 0
-    assert kdpinn("distill", teacher, "--layers", "4", "--quiet", "--out", student).exit_code == 0
+    words = ["--layers", "4", "--weight", "soft_target=3", "--quiet"]
+    assert kdpinn("distill", teacher, *words, "--out", student).exit_code == 0
     z = np.random.default_rng(0).uniform((0, -1), (1, 1), (9, 2))
     for ours, theirs in ((teacher, "teacher"), (student, "student")):
         np.testing.assert_array_equal(kd.load(ours)(z), kd.load(folder / f"{theirs}.safetensors")(z))
@@ -122,11 +130,138 @@ def test_evaluate_predict_and_plot(folder, tmp_path):
     done = kdpinn("predict", student, "--points", tmp_path / "in.csv", "--out", tmp_path / "out.npy")
     assert done.exit_code == 0
     assert "1 of 2 points lie outside" in done.stderr
+    done = kdpinn("predict", student, "--points", tmp_path / "in.csv", "--out", tmp_path / "out.csv", "--json")
+    assert json.loads(done.stdout) == {"out": str(tmp_path / "out.csv"), "points": 2, "outside": 1}
     np.testing.assert_allclose(
         np.load(tmp_path / "out.npy")[:, 2:], kd.load(student)(np.array([[0.5, 0.5], [2.0, 0.0]])), rtol=1e-4, atol=1e-5
     )
     assert kdpinn("plot", folder / "teacher.safetensors", student, "--out", tmp_path / "p.png").exit_code == 0
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    assert kdpinn("plot", folder / "history.csv", "--out", tmp_path / "h.png").exit_code == 0
+    assert (tmp_path / "h.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_runs_folder_is_drawn_anew(folder, tmp_path):
+    for name in ("teacher.safetensors", "history.csv"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    done = kdpinn("plot", tmp_path, "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["out"] == [str(tmp_path / "solution.png"), str(tmp_path / "history.png")]
+    assert (tmp_path / "history.png").read_bytes() == (folder / "history.png").read_bytes()
+    assert (tmp_path / "solution.png").read_bytes() != (folder / "solution.png").read_bytes()  # the teacher's alone
+    assert {path.name for path in tmp_path.iterdir()} == FILES - {"student.safetensors", "result.json"}
+
+
+def test_help_answers_without_jax_and_has_an_example():
+    """The package's own imports are put aside: what is asked here is what the command line itself imports."""
+    for command in main.commands:
+        program = (
+            "import sys, types; package = types.ModuleType('kdpinn_jax');"
+            f"package.__path__ = [{str(Path(kd.__file__).parent)!r}]; sys.modules['kdpinn_jax'] = package\n"
+            "from kdpinn_jax.cli import main\n"
+            f"try: main([{command!r}, '--help'])\n"
+            "except SystemExit: print(sorted({'jax', 'scipy', 'matplotlib', 'numpy'} & set(sys.modules)))"
+        )
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert f"\n  kdpinn {command}" in done.stdout
+        assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_names_every_word_an_option_takes():
+    words = {name: option.metavar.split("|") for option in main.commands["run"].params if (name := option.name)
+             in ("preset", "recipe", "activation")}  # fmt: skip
+    assert words == {
+        "preset": list(_recipes.PRESETS),
+        "recipe": list(_recipes.RECIPES),
+        "activation": list(_network.ACTIVATIONS),
+    }
+
+
+def test_a_reader_who_leaves_is_no_error():
+    process = start("problems")
+    process.stdout.close()
+    assert process.wait(timeout=120) == 1
+    assert process.stderr.read() == ""
+    process.stderr.close()
+
+
+def stop(*_, **__):
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_during_evaluation_keeps_what_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr("kdpinn_jax._metrics.evaluate", stop)
+    out = tmp_path / "t.safetensors"
+    done = kdpinn("train", "burgers", "--layers", "6", "--quiet", "--out", out)
+    assert (done.exit_code, done.stderr) == (1, "Error: interrupted; the files finished so far are kept\n")
+    assert kd.load(out).training[-1].steps == 2
+
+
+def test_an_interrupted_run_never_mixes_with_an_earlier_one(folder, tmp_path, monkeypatch):
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+
+    def untrained(*_):
+        interrupted = kd.TrainingInterrupted(kd.Fit({}, ()))
+        interrupted.model = dataclasses.replace(kd.load(folder / "student.safetensors"), training=())
+        raise interrupted
+
+    monkeypatch.setattr("kdpinn_jax._run.distill_by", untrained)
+    done = kdpinn("run", "burgers", "--layers", "4", "--teacher-layers", "6", "--quiet", "--out", tmp_path)
+    assert done.exit_code == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "saved what there is" in done.stderr
+    assert "teacher.safetensors" in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"teacher.safetensors", "history.csv", "result.json"}
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["interrupted"] is True
+    assert "student" not in result
+    assert result["teacher"]["latency"] is None
+
+
+def test_a_time_budget_is_whole_for_one_training_and_shared_by_two(folder, tmp_path, monkeypatch):
+    given = []
+
+    def budget_of(function):
+        def call(*args, time_budget, **options):
+            given.append(time_budget)
+            return function(*args, time_budget=time_budget, **options)
+
+        return call
+
+    for name in ("train_teacher", "distill"):
+        monkeypatch.setattr(f"kdpinn_jax._run.{name}", budget_of(getattr(kd, name)))
+    words = ["--quiet", "--time-budget", "40", "--out", tmp_path / "m.safetensors"]
+    assert kdpinn("train", "burgers", "--layers", "6", *words).exit_code == 0
+    assert kdpinn("distill", folder / "teacher.safetensors", "--layers", "4", *words).exit_code == 0
+    assert given == [40, 40]
+    monkeypatch.setattr("kdpinn_jax._latency.measure", lambda _: {})
+    words = ["--layers", "4", "--teacher-layers", "6", "--quiet", "--time-budget", "40", "--out", tmp_path / "run"]
+    assert kdpinn("run", "burgers", *words).exit_code == 0
+    recipe = kd.recipe(kd.problems.ALL["burgers"])
+    assert sum(given[2:]) == pytest.approx(40)
+    assert given[2] / given[3] == pytest.approx(recipe.teacher_seconds / recipe.student_seconds)
+
+
+def test_a_run_outlives_a_failed_latency_measurement(tmp_path, monkeypatch):
+    def fails(paths):
+        raise RuntimeError("latency measurement failed: no room")
+
+    monkeypatch.setattr("kdpinn_jax._latency.measure", fails)
+    done = kdpinn("run", "burgers", "--layers", "4", "--teacher-layers", "6", "--quiet", "--out", tmp_path)
+    assert done.exit_code == 0
+    assert done.stderr == "warning: latency measurement failed: no room; latency is null in result.json\n"
+    assert "not measured" in done.stdout
+    assert json.loads((tmp_path / "result.json").read_text())["student"]["latency"] is None
+
+
+def test_no_traceback_where_the_cache_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    before = jax.config.jax_compilation_cache_dir
+    _cli_options.set_up_jax()
+    assert jax.config.jax_compilation_cache_dir == before
 
 
 def test_problems_lists_all():
@@ -153,6 +288,11 @@ def test_problems_lists_all():
         (["run", "burgers", "--layers", "-3,4"], 2, "hidden"),
         (["run", "burgers", "--layers", "twenty"], 2, "hidden"),
         (["run", "burgers", "--layers", "99999"], 2, "hidden"),
+        (["run", "burgers", "--layers", "4096,4096"], 2, "weights"),
+        (["run", "burgers", "--weight", "initial=2"], 2, "--conditions soft"),
+        (["run", "burgers", "--weight", "intial=2", "--conditions", "soft"], 2, "did you mean 'initial'"),
+        (["run", "burgers", "--seed", "4294967296"], 2, "seed"),
+        (["--bogus", "run"], 2, "--bogus"),
         (["run", "burgers", "--layers", ",".join(["2"] * 99)], 2, "hidden"),
         (["run", "burgers", "--seed", "-1"], 2, "seed"),
         (["run", "burgers", "--time-budget", "0"], 2, "positive"),
@@ -167,8 +307,30 @@ def test_usage_errors_are_one_line(tmp_path, words, code, expected):
     assert done.exit_code == code
     assert expected in done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("Error: ")
-    assert len([line for line in done.stderr.splitlines() if not line.endswith("the teacher")]) == 1
+    assert len(done.stderr.splitlines()) == 1
     assert done.stdout == ""
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_read_is_never_written_over(folder, tmp_path):
+    model, points = tmp_path / "m.safetensors", tmp_path / "in.csv"
+    model.write_bytes((folder / "student.safetensors").read_bytes())
+    points.write_text("0.5,0.5\n")
+    for words, code in (
+        (["distill", model, "--out", model], 2),
+        (["predict", model, "--points", points, "--out", points], 2),
+        (["predict", model, "--points", points, "--out", tmp_path / "out.txt"], 2),
+        (["plot", model], 2),
+        (["plot", model, "--out", tmp_path / "p.bmp"], 2),
+        (["plot", model, folder, "--out", tmp_path / "p.png"], 2),
+        (["plot", points, "--out", tmp_path / "p.png"], 1),
+        (["plot", tmp_path], 1),
+    ):
+        done = kdpinn(*words)
+        assert (done.exit_code, len(done.stderr.splitlines())) == (code, 1), (words, done.stderr)
+        assert done.stderr.startswith("Error: ")
+    assert points.read_text() == "0.5,0.5\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"m.safetensors", "in.csv"}
 
 
 def test_files_that_cannot_be_used(folder, tmp_path):
@@ -195,13 +357,15 @@ def test_files_that_cannot_be_used(folder, tmp_path):
     assert not (tmp_path / "out.csv").exists()
 
 
-#: The command line, which makes a file when it looks at the error of what it trains.
+#: The command line, which makes a file at its second look at the error of what it trains: one is on record then.
 WATCHED = """
 import pathlib, sys
 from kdpinn_jax import _metrics, cli
-look = _metrics._relative_l2
+look, looks = _metrics._relative_l2, []
 def seen(*args):
-    pathlib.Path(sys.argv[1]).touch()
+    looks.append(1)
+    if len(looks) > 1:
+        pathlib.Path(sys.argv[1]).touch()
     return look(*args)
 _metrics._relative_l2 = seen
 cli.main(sys.argv[2:])
@@ -236,6 +400,7 @@ def test_ctrl_c_keeps_what_there_is(tmp_path):
     assert process.returncode == 1
     assert "Traceback" not in messages
     assert messages.strip().splitlines()[-1].startswith("Error: interrupted")
+    assert sum("Error" in line for line in messages.splitlines()) == 1
     assert kd.load(out / "teacher.safetensors").layers == (2, 4, 1)
     assert not [path for path in out.iterdir() if path.name not in FILES]
 

@@ -1,6 +1,9 @@
 """Latency is measured in a process of its own; its numbers are ordered, never compared with a limit."""
 
+import json
 import os
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -25,6 +28,24 @@ def test_two_models_are_measured_on_one_core(tmp_path, untrained):
         for case in cases.values():
             assert 0 < case["minimum"] <= case["median"] <= case["p95"] <= case["p99"]
             assert case["repeats"] >= 100
+
+
+@pytest.mark.slow
+def test_the_command_pins_itself_and_tells_files_of_one_name_apart(tmp_path, untrained):
+    paths = []
+    for run in ("a", "b"):
+        (tmp_path / run).mkdir()
+        paths.append(tmp_path / run / "student.safetensors")
+        kd.save(untrained(kd.problems.ALL["burgers"], network=kd.MLP((3,))), paths[-1])
+    program = [sys.executable, "-m", "kdpinn_jax._latency", *map(str, paths)]
+    found = json.loads(subprocess.run(program, capture_output=True, text=True, check=True).stdout)
+    assert found["pinned"] is hasattr(os, "sched_setaffinity")
+    assert set(found["models"]) == set(map(str, paths))
+    (tmp_path / "bad.safetensors").write_text("no")
+    failed = subprocess.run([*program[:3], str(tmp_path / "bad.safetensors")], capture_output=True, text=True)
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("Error: ")
+    assert len(failed.stderr.splitlines()) == 1
 
 
 def test_calls_take_turns_and_are_warmed_up():

@@ -53,6 +53,21 @@ def test_a_header_orders_the_columns(model, tmp_path):
     assert read_csv(tmp_path / "out.csv")[0, :2].tolist() == [0.25, -0.5]
 
 
+def test_a_header_stands_on_the_first_line_only(model, tmp_path, monkeypatch):
+    """Also where a block ends before it."""
+    monkeypatch.setattr(_points, "BLOCK", 2)
+    for content, line in ((b"0,0\n0,0\nx,t\n0.5,0.25\n", 3), (b"t,x\n0,0\nt,x\n", 3)):
+        (tmp_path / "in.csv").write_bytes(content)
+        fails(model, tmp_path, "in.csv", [f"line {line}", "is not a number"])
+
+
+def test_the_points_file_is_not_written_over(model, tmp_path):
+    np.save(tmp_path / "in.npy", [[0.5, 0.5]])
+    with pytest.raises(PointsError, match="also the file of points"):
+        predict_file(model, tmp_path / "in.npy", tmp_path / "in.npy")
+    assert np.load(tmp_path / "in.npy").tolist() == [[0.5, 0.5]]
+
+
 def test_points_outside_are_counted_and_the_ends_are_inside(model, tmp_path):
     np.save(tmp_path / "in.npy", [[0.0, -1.0], [1.0, 1.0], [1.1, 0.0], [0.5, -1.5]])
     assert predict_file(model, tmp_path / "in.npy", tmp_path / "out.npy") == (4, 2)
@@ -66,6 +81,7 @@ def test_points_outside_are_counted_and_the_ends_are_inside(model, tmp_path):
         (b"0.5,0.5\n0.5\n", ["line 2", "1 columns", "expected 2"]),
         (b"0.5,0.5\n0.5,zz\n", ["line 2", "'zz'", "not a number"]),
         (b"0.5,\n", ["line 1", "not a number"]),
+        (b"0.5,1_0\n", ["line 1", "'1_0'", "not a number"]),
         (b"0.5,0.5\nnan,0.5\n", ["line 2", "finite"]),
         (b"0.5,inf\n", ["line 1", "finite"]),
         (b"t,y\n0,0\n", ["header", "'y'", "x"]),
