@@ -106,7 +106,8 @@ def fit(
         objective, params: what is minimised, and where from.
         key: a JAX random key for the points.
         stages: e.g. ``(Adam(2000), LBFGS(2000))``.
-        time_budget: wall seconds for all stages, compiling included, looked at every ``record_every`` steps.
+        time_budget: wall seconds for all stages, compiling included, looked at every ``record_every`` steps; a stage
+            gets an equal share of what is left, and what it does not need goes to the next.
         progress: a bar on stderr; None shows it on a terminal only.
         monitor: params -> an error worth watching (relative L2), kept in the history and shown in the bar.
         record_every: steps between records of the history.
@@ -134,13 +135,16 @@ def fit(
     try:
         with Progress(progress, time_budget) as bar:
             for i, stage in enumerate(stages):
-                watch = _Watch(deadline, bar, monitor, record_every, title=f"{_name(stage)} ({i + 1}/{len(stages)})")
+                now = time.perf_counter()
+                # A stage may take its share of what is left, so that a slow first one leaves time for the next.
+                share = now + (deadline - now) / (len(stages) - i)
+                watch = _Watch(share, bar, monitor, record_every, title=f"{_name(stage)} ({i + 1}/{len(stages)})")
                 params, report = _run_stage(objective, stage, params, jax.random.fold_in(key, i), watch)
                 reports.append(report)
                 ending = Ending(int(report.ending))
                 if ending is Ending.INTERRUPTED:
                     raise KeyboardInterrupt
-                if ending in (Ending.NON_FINITE, Ending.TIME_BUDGET):
+                if ending is Ending.NON_FINITE or time.perf_counter() > deadline:
                     break
     except KeyboardInterrupt:  # during a stage or between two of them
         raise TrainingInterrupted(Fit(params, tuple(reports))) from None

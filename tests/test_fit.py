@@ -140,6 +140,14 @@ def test_a_residual_that_breaks_on_the_way(decay, stage):
         assert np.all(np.isfinite(report.history["loss"]))
 
 
+@pytest.mark.slow
+def test_a_slow_stage_leaves_time_for_the_next(decay):
+    target, params, key = prepared(decay)
+    first, second = kd.fit(target, params, key, (kd.Adam(10**9), kd.LBFGS(5)), time_budget=6.0).stages
+    assert kd.Ending(first.ending) is kd.Ending.TIME_BUDGET
+    assert second.stage == "LBFGS"
+
+
 def test_time_budget(decay):
     target, params, key = prepared(decay)
     result = kd.fit(target, params, key, (kd.Adam(10**7), kd.LBFGS(5)), time_budget=1e-3)
