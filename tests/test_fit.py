@@ -1,5 +1,6 @@
 """The training loop: it solves what has an exact solution, and says how it ended."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -140,12 +141,15 @@ def test_a_residual_that_breaks_on_the_way(decay, stage):
         assert np.all(np.isfinite(report.history["loss"]))
 
 
-@pytest.mark.slow
-def test_a_slow_stage_leaves_time_for_the_next(decay):
+def test_a_slow_stage_leaves_time_for_the_next(decay, monkeypatch):
+    """By a clock that goes on a second at each look: half of a hundred for the first stage, not all of them."""
     target, params, key = prepared(decay)
-    first, second = kd.fit(target, params, key, (kd.Adam(10**9), kd.LBFGS(5)), time_budget=6.0).stages
+    seconds = itertools.count()
+    monkeypatch.setattr("kdpinn_jax._fit.time.perf_counter", lambda: float(next(seconds)))
+    first, second = kd.fit(target, params, key, (kd.Adam(10**9), kd.LBFGS(5)), time_budget=100.0).stages
     assert kd.Ending(first.ending) is kd.Ending.TIME_BUDGET
-    assert second.stage == "LBFGS"
+    assert 30 < first.seconds < 60
+    assert kd.Ending(second.ending) is not kd.Ending.TIME_BUDGET
 
 
 def test_time_budget(decay):
