@@ -1,50 +1,96 @@
-"""The table of the README: every problem by the presets' own recipes.
+"""The presets' recipes on every problem, each a whole ``kdpinn run`` from a cold start, and the table of the README.
 
-    python benchmarks/presets.py quick default
+    python benchmarks/presets.py quick default --seeds 0,1,2     # runs what has no result yet, prints the table
+    python benchmarks/presets.py quick default --write           # puts the table into README.md and beside this file
 
-runs ``kdpinn run PROBLEM --preset PRESET`` into benchmarks/results/presets/ where there is no result yet, and prints a
-Markdown table of what the result.json say.
+Every run has an empty compilation cache, so that its wall time is a first-time user's. Results are kept in
+benchmarks/results/presets/.
 """
 
+import argparse
 import json
+import os
+import re
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
-import kdpinn_jax as kd
+import numpy as np
 
-RESULTS = Path(__file__).parent / "results" / "presets"
+from kdpinn_jax.problems import ALL
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "presets"
+TABLES = (HERE.parent / "README.md", HERE / "README.md")
+#: Problem and conditions; None are the recipe's own.
+CASES = [(name, None) for name in ALL] + [("burgers", "soft"), ("taylor_green", "soft")]
 HEAD = """\
-| problem | preset | teacher, relative L2 | student | parameters | seconds T + S | student's µs, N = 1 / 1024 / 10,000 |
+| problem | preset | teacher, relative L2 | student | student in float32 | wall s | µs, N = 1 / 1024 / 10,000 |
 |---|---|---|---|---|---|---|"""
 
 
-def row(problem: str, preset: str) -> str:
-    folder = RESULTS / f"{problem}-{preset}"
-    if not (folder / "result.json").exists():
-        command = [
-            sys.executable,
-            "-m",
-            "kdpinn_jax",
-            "run",
-            problem,
-            "--preset",
-            preset,
-            "--out",
-            str(folder),
-            "--quiet",
-        ]
-        subprocess.run(command, check=True, stdout=sys.stderr)
-    result = json.loads((folder / "result.json").read_text())
-    teacher, student = result["teacher"], result["student"]
-    microseconds = " / ".join(f"{student['latency'][n]['median']:.3g}" for n in ("1", "1024", "10000"))
-    seconds = " + ".join(f"{m['seconds_compiling'] + m['seconds_training']:.0f}" for m in (teacher, student))
+def run(problem: str, conditions: str | None, preset: str, seed: int) -> dict:
+    """result.json of one run, with the seconds of the whole command under ``"wall"``; made if it is not there."""
+    folder = RESULTS / f"{problem}{f'-{conditions}' if conditions else ''}-{preset}-{seed}"
+    kept, wall = folder / "result.json", folder / "wall.json"
+    if not wall.exists():
+        words = ["run", problem, "--preset", preset, "--seed", str(seed), "--out", str(folder), "--quiet"]
+        words += ["--conditions", conditions] if conditions else []
+        with tempfile.TemporaryDirectory() as cache:
+            environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": cache}
+            start = time.perf_counter()
+            command = [sys.executable, "-m", "kdpinn_jax", *words]
+            subprocess.run(command, check=True, stdout=sys.stderr, env=environment)
+            wall.write_text(json.dumps({"seconds": time.perf_counter() - start}))
+    return json.loads(kept.read_text()) | {"wall": json.loads(wall.read_text())["seconds"]}
+
+
+def row(problem: str, conditions: str | None, preset: str, results: list[dict]) -> str:
+    """Medians over the seeds, and the worst in brackets."""
+
+    def spread(values: Iterable[float], form: str) -> str:
+        values = list(values)
+        worst = f" ({max(values):{form}})" if len(values) > 1 else ""
+        return f"{np.median(values):{form}}{worst}"
+
+    quantity = results[0]["student"]["quantity"]
+    latency = " / ".join(
+        f"{np.median([r['student']['latency'][n]['median'] for r in results]):.3g}" for n in ("1", "1024", "10000")
+    )
+    name = f"`{problem}`{f', {conditions} conditions' if conditions else ''}"
     return (
-        f"| `{problem}` | `{preset}` | {teacher['relative_l2']:.1e} | {student['relative_l2']:.1e} | "
-        f"{teacher['parameters']} → {student['parameters']} | {seconds} | {microseconds} |"
+        f"| {name} | `{preset}` | {spread((r['teacher']['relative_l2'] for r in results), '.1e')} "
+        f"| {spread((r['student']['relative_l2'] for r in results), '.1e')} "
+        f"| {spread((r['student']['float32'][quantity]['relative_l2'] for r in results), '.1e')} "
+        f"| {spread((r['wall'] for r in results), '.0f')} | {latency} |"
     )
 
 
+def write(table: str) -> None:
+    """Put the table between the marks of the documents that show it."""
+    for path in TABLES:
+        marks = r"(<!-- table: presets -->\n).*?(<!-- end of table -->)"
+        path.write_text(re.sub(marks, lambda m: f"{m[1]}{table}\n{m[2]}", path.read_text(), flags=re.DOTALL))
+
+
 if __name__ == "__main__":
-    rows = [row(problem, preset) for preset in sys.argv[1:] for problem in kd.problems.ALL]
-    print(HEAD, *rows, sep="\n")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("presets", nargs="+")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--problems", default=",".join(ALL))
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    rows = []
+    for preset in options.presets:
+        for problem, conditions in CASES:
+            if problem in options.problems.split(","):
+                results = [run(problem, conditions, preset, int(seed)) for seed in options.seeds.split(",")]
+                rows.append(row(problem, conditions, preset, results))
+                print(rows[-1], file=sys.stderr, flush=True)
+    table = "\n".join([HEAD, *rows])
+    print(table)
+    if options.write:
+        write(table)

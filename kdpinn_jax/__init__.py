@@ -9,8 +9,11 @@ from ._derivatives import derivative as derivative
 from ._derivatives import divergence as divergence
 from ._derivatives import laplacian as laplacian
 from ._derivatives import two_derivatives as two_derivatives
+from ._derivatives import two_derivatives_along as two_derivatives_along
+from ._distill import ADAPTIVE as ADAPTIVE
 from ._distill import distill as distill
 from ._distill import train_teacher as train_teacher
+from ._draw import sample as sample
 from ._files import ModelFileError as ModelFileError
 from ._files import load as load
 from ._files import read_header as read_header
@@ -29,7 +32,6 @@ from ._objective import loss_and_grad as loss_and_grad
 from ._objective import mean_squares as mean_squares
 from ._objective import objective as objective
 from ._objective import residuals as residuals
-from ._objective import sample as sample
 from ._predict import cast as cast
 from ._predict import compile_predict as compile_predict
 from ._problem import Problem as Problem
@@ -42,6 +44,7 @@ from ._recipes import recipe as recipe
 from ._report import Fit as Fit
 from ._report import StageReport as StageReport
 from ._report import TrainingInterrupted as TrainingInterrupted
+from ._report import warnings as warnings
 from ._sampling import Sampling as Sampling
 from ._sampling import box as box
 from ._sampling import faces as faces
@@ -52,5 +55,7 @@ from ._soft_target import soft_target as soft_target
 from ._stages import LBFGS as LBFGS
 from ._stages import Adam as Adam
 from ._stages import Ending as Ending
+from ._stages import LevenbergMarquardt as LevenbergMarquardt
+from ._stages import SSBroyden as SSBroyden
 from ._stages import Stage as Stage
 from ._stages import Step as Step

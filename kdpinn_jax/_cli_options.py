@@ -64,7 +64,7 @@ _TRAINING = [
         metavar="quick|default|best",
         default="default",
         show_default=True,
-        help="How long to train: about 1, 4 or 11 minutes in all on two cores.",
+        help="How long to train: about 1, 3 or 17 minutes in all on two cores.",
     ),
     click.option(
         "--recipe",

@@ -36,24 +36,36 @@ def derivative(u: Field, axis: int) -> Field:
     return u_axis
 
 
+def _twice_along(u: Field, z: Float[Array, " d"], direction: Float[Array, " d"]) -> tuple[Array, Array, Array]:
+    def value_and_slope(z: Float[Array, " d"]) -> tuple[Array, Array]:
+        return jax.jvp(u, (z,), (direction,))
+
+    (value, slope), (_, curvature) = jax.jvp(value_and_slope, (z,), (direction,))
+    return value, slope, curvature
+
+
 def two_derivatives(
     u: Field, z: Float[Array, " d"], axis: int
 ) -> tuple[Float[Array, " m"], Float[Array, " m"], Float[Array, " m"]]:
     """(u, ∂u/∂z_axis, ∂²u/∂z_axis²) at z in one pass: a quarter cheaper than composing ``derivative`` twice."""
+    return _twice_along(u, z, jnp.zeros_like(z).at[axis].set(1))
 
-    def value_and_slope(z: Float[Array, " d"]) -> tuple[Array, Array]:
-        return _along(u, z, axis)
 
-    direction = jnp.zeros_like(z).at[axis].set(1)
-    (value, slope), (_, curvature) = jax.jvp(value_and_slope, (z,), (direction,))
-    return value, slope, curvature
+def two_derivatives_along(
+    u: Field, z: Float[Array, " d"], axes: tuple[int, ...]
+) -> tuple[Float[Array, " m"], Float[Array, "a m"], Float[Array, "a m"]]:
+    """u, and first and second derivatives along each of ``axes`` as rows: ``two_derivatives`` as one batch, which is
+    compiled once, and quicker than one after the other."""
+    directions = jnp.eye(len(z), dtype=z.dtype)[jnp.asarray(axes)]
+    value, slopes, curvatures = jax.vmap(lambda direction: _twice_along(u, z, direction))(directions)
+    return value[0], slopes, curvatures
 
 
 def laplacian(u: Field, axes: tuple[int, ...]) -> Field:
     """Δu = Σ ∂²u/∂z_a² over the given axes (the space axes: time is not one of them), component by component."""
 
     def u_laplacian(z: Float[Array, " d"]) -> Float[Array, " m"]:
-        return jnp.sum(jnp.stack([two_derivatives(u, z, axis)[2] for axis in axes]), axis=0)
+        return jnp.sum(two_derivatives_along(u, z, axes)[2], axis=0)
 
     return u_laplacian
 

@@ -3,8 +3,9 @@
 Source: Bounja, Laayouni & Sakat (2025), arXiv 2512.13336.
 """
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import jax
 from jax import Array
@@ -16,12 +17,21 @@ from ._model import Model
 from ._network import MLP
 from ._objective import Objective, init_params, objective
 from ._problem import Problem, Term
-from ._report import TrainingInterrupted
+from ._report import StageReport, TrainingInterrupted
+from ._sampling import Sampling
 from ._soft_target import soft_target
-from ._stages import LBFGS, Adam, Stage
+from ._stages import LevenbergMarquardt, Stage
+from ._types import is_traced
 
-#: What ``train_teacher`` and ``distill`` do when no stages are named: the paper's two, at the length of a few minutes.
-STAGES: tuple[Stage, ...] = (Adam(2000), LBFGS(2000))
+#: Points where the residual is large, all new at first and then the oldest fifth, weighed so that the loss stays the
+#: mean over the domain: what Levenberg–Marquardt wants (docs/training.md).
+ADAPTIVE = Sampling(every=10, adaptive=("residual",), candidates=8, replace=0.2, warm=60, unbiased=True)
+#: What ``train_teacher`` and ``distill`` do when no stages are named.
+STAGES: tuple[Stage, ...] = (LevenbergMarquardt(400, sampling=ADAPTIVE),)
+#: How ``distill`` imitates the teacher first.
+IMITATE: tuple[Stage, ...] = (LevenbergMarquardt(60),)
+#: The share of a time budget that goes to imitation.
+IMITATION_SHARE = 0.2
 
 
 def train_teacher(
@@ -65,6 +75,7 @@ def distill(
     key: Array,
     *,
     network: MLP | None = None,
+    imitate: Sequence[Stage] = IMITATE,
     stages: Sequence[Stage] = STAGES,
     weights: Mapping[str, ArrayLike] | None = None,
     coefficients: Mapping[str, ArrayLike] | None = None,
@@ -73,20 +84,33 @@ def distill(
     progress: bool | None = None,
     track_error: bool = False,
 ) -> Model:
-    """Train a student on the PDE and on its teacher: L = Σ_term w_term · mean |r_term|² + w_KD · L_KD.
+    """Train a student on its teacher and on the PDE.
 
-    The term ``"soft_target"`` is L_KD, the Gaussian Kullback–Leibler divergence of ``soft_target(teacher)``; its weight
-    is ``weights={"soft_target": …}``, 1 by default and 0 to train without the teacher. A term of that name in ``terms``
-    replaces it (other σ, a temperature, Sobolev). No gradient reaches the teacher.
+    By default it first imitates the teacher, L = L_KD, and then learns from the PDE alone: the teacher buys time, and
+    physics the digits that the teacher does not have. The loss of the paper,
+
+        L = Σ_term w_term · mean |r_term|² + w_KD · L_KD,
+
+    is ``imitate=(), weights={"soft_target": 1.0}``. L_KD is the term ``"soft_target"``, the Gaussian Kullback–Leibler
+    divergence of ``soft_target(teacher)``; a term of that name in ``terms`` replaces it (other σ, a temperature,
+    Sobolev). No gradient reaches the teacher.
 
     Args:
         teacher: a trained model; the student has its problem and, unless told otherwise, its coefficients.
         network: default ``problem.student``.
-        key, stages, weights, coefficients, terms, time_budget, progress, track_error: as ``train_teacher``.
+        imitate: stages of the fit to the teacher alone; none leaves it out.
+        stages: stages on the PDE, and on the teacher where ``weights`` has a ``"soft_target"`` that is not 0.
+        key, weights, coefficients, terms, time_budget, progress, track_error: as ``train_teacher``. Imitation gets a
+            fifth of the time budget.
 
     Returns, raises: as ``train_teacher``.
     """
-    terms = {"soft_target": soft_target(teacher)} | dict(terms or {})
+    terms, weights = dict(terms or {}), dict(weights or {})
+    taught = terms.pop("soft_target", None) or soft_target(teacher)
+    if is_traced(weights.get("soft_target", 0.0)) or weights.get("soft_target", 0.0) != 0.0:
+        terms["soft_target"] = taught
+    else:
+        weights.pop("soft_target", None)
     target = objective(
         teacher.problem,
         network or teacher.problem.student,
@@ -94,7 +118,8 @@ def distill(
         weights=weights,
         coefficients=dict(teacher.coefficients) | dict(coefficients or {}),
     )
-    return _train(target, key, stages, time_budget, progress, track_error)
+    imitation = replace(target, terms={"soft_target": taught}, weights={"soft_target": 1.0})
+    return _train(target, key, stages, time_budget, progress, track_error, first=(imitation, tuple(imitate)))
 
 
 def _train(
@@ -104,16 +129,27 @@ def _train(
     time_budget: float | None,
     progress: bool | None,
     track_error: bool,
+    first: tuple[Objective, tuple[Stage, ...]] | None = None,
 ) -> Model:
-    as_model: Callable[..., Model] = functools.partial(Model, target.problem, target.network)
+    """Initial parameters, then the stages on each objective in turn."""
     key_init, key_fit = jax.random.split(key)
     params = init_params(target.problem, target.network, key_init)
     monitor = error_monitor(target) if track_error else None
-    try:
-        params, reports = fit(
-            target, params, key_fit, stages, time_budget=time_budget, progress=progress, monitor=monitor
-        )
-    except TrainingInterrupted as interrupted:
-        interrupted.model = as_model(interrupted.fit.params, target.coefficients, interrupted.fit.stages)
-        raise
-    return as_model(params, target.coefficients, reports)
+    reports: tuple[StageReport, ...] = ()
+    start = time.perf_counter()
+    phases = [(target, tuple(stages), key_fit, 1.0)]
+    if first is not None and first[1]:
+        phases.insert(0, (*first, jax.random.fold_in(key_fit, len(stages)), IMITATION_SHARE))
+    for phase, its_stages, its_key, share in phases:
+        left = None if time_budget is None else max(time_budget - (time.perf_counter() - start), 1e-3)
+        budget = None if left is None else share * left
+        try:
+            fitted = fit(phase, params, its_key, its_stages, time_budget=budget, progress=progress, monitor=monitor)
+        except TrainingInterrupted as interrupted:
+            reports += interrupted.fit.stages
+            interrupted.model = Model(
+                target.problem, target.network, interrupted.fit.params, target.coefficients, reports
+            )
+            raise
+        params, reports = fitted.params, reports + fitted.stages
+    return Model(target.problem, target.network, params, target.coefficients, reports)

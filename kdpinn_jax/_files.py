@@ -112,6 +112,7 @@ def _summary(report: StageReport) -> dict[str, Any]:
         "why": report.why(),
         "seconds_compiling": float(report.seconds_compiling),
         "seconds": float(report.seconds),
+        "fresh_loss": float(report.fresh_loss),
         "mean_squares": {name: float(values[-1]) for name, values in report.history.items() if len(values)},
     }
 
@@ -124,6 +125,7 @@ def _restored(summary: dict[str, Any]) -> StageReport:
         ending=int(Ending[summary["ending"]]),
         record_steps=np.asarray([summary["steps"]]),
         history={str(name): np.asarray([float(value)]) for name, value in summary["mean_squares"].items()},
+        fresh_loss=float(summary.get("fresh_loss", math.nan)),
         seconds_compiling=float(summary["seconds_compiling"]),
         seconds=float(summary["seconds"]),
         record_seconds=np.asarray([float(summary["seconds"])]),

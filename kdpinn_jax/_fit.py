@@ -1,6 +1,5 @@
 """``fit``: the one training loop. Stages run as jitted scans; the host only watches, reports and keeps time."""
 
-import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -9,15 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
+from threadpoolctl import threadpool_limits
 
-from ._objective import Objective, mean_squares, sample, sample_adaptively, weighted_sum
+from ._draw import draw_evenly, renew
+from ._objective import Objective, mean_squares, weighted_sum
 from ._progress import Progress
 from ._report import Fit, StageReport, TrainingInterrupted
 from ._stages import Ending, Stage
 from ._types import Params, Points, is_traced
-
-#: Steps between records of the history (and between two looks at the clock).
-RECORD_EVERY = 20
 
 
 class _State(NamedTuple):
@@ -30,16 +29,10 @@ class _State(NamedTuple):
     ending: Array
 
 
-def _draw(objective: Objective, stage: Stage, params: Params, key: Array) -> Points:
-    if stage.sampling.adaptive:
-        return sample_adaptively(objective, params, key, stage.sampling.adaptive, stage.sampling.candidates)
-    return sample(objective, key)
-
-
 @jax.jit
 def _begin(objective: Objective, stage: Stage, params: Params, key: Array) -> _State:
     key, key_points = jax.random.split(key)
-    points = _draw(objective, stage, params, key_points)
+    points = draw_evenly(objective, stage.sampling, key_points)
     memory = stage.init(objective, params, points)
     return _State(params, params, memory, points, key, jnp.asarray(0), jnp.asarray(Ending.RUNNING))
 
@@ -51,7 +44,7 @@ def _step(objective: Objective, stage: Stage, state: _State) -> _State:
         key, key_points = jax.random.split(key)
 
         def redraw() -> tuple[Points, Any]:
-            fresh = _draw(objective, stage, params, key_points)
+            fresh = renew(objective, stage.sampling, params, key_points, points, step)
             return fresh, stage.renew(objective, params, memory, fresh)
 
         due = (step % every == 0) & (step > 0)
@@ -70,23 +63,24 @@ def _step(objective: Objective, stage: Stage, state: _State) -> _State:
     return _State(kept, proven, new.memory, points, key, step + 1, ending)
 
 
-@functools.partial(jax.jit, static_argnames=("records", "record_every"))
-def _advance(
-    objective: Objective, stage: Stage, state: _State, *, records: int, record_every: int
-) -> tuple[_State, dict[str, Array]]:
-    """``records`` times ``record_every`` steps, with the mean square of every term after each; a stage that has ended
-    stands still."""
+@jax.jit
+def _advance(objective: Objective, stage: Stage, state: _State, steps: ArrayLike) -> tuple[_State, dict[str, Array]]:
+    """At most ``steps`` steps, then the mean square of every term; a stage that has ended stands still."""
 
-    def one(state: _State, _: None) -> tuple[_State, None]:
+    def one(_: Array, state: _State) -> _State:
         running = state.ending == Ending.RUNNING
-        return jax.lax.cond(running, lambda s: _step(objective, stage, s), lambda s: s, state), None
+        return jax.lax.cond(running, lambda s: _step(objective, stage, s), lambda s: s, state)
 
-    def record(state: _State, _: None) -> tuple[_State, dict[str, Array]]:
-        state, _ = jax.lax.scan(one, state, length=record_every)
-        parts = mean_squares(objective, state.params, state.points)
-        return state, {"step": state.step, "loss": weighted_sum(objective, parts), **parts}
+    state = jax.lax.fori_loop(0, steps, one, state)
+    parts = mean_squares(objective, state.params, state.points)
+    return state, {"step": state.step, "loss": weighted_sum(objective, parts), **parts}
 
-    return jax.lax.scan(record, state, length=records)
+
+@jax.jit
+def _at_fresh_points(objective: Objective, stage: Stage, state: _State) -> _State:
+    """An ended state at points training did not see: ``_advance`` takes no step and says what the loss is there."""
+    points = draw_evenly(objective, stage.sampling, jax.random.fold_in(state.key, 1))
+    return state._replace(points=points, ending=jnp.asarray(Ending.COMPLETED))
 
 
 def fit(
@@ -98,7 +92,7 @@ def fit(
     time_budget: float | None = None,
     progress: bool | None = None,
     monitor: Callable[[Params], Array] | None = None,
-    record_every: int = RECORD_EVERY,
+    record_every: int | None = None,
 ) -> Fit:
     """Minimise the objective by one stage after the other.
 
@@ -106,11 +100,11 @@ def fit(
         objective, params: what is minimised, and where from.
         key: a JAX random key for the points.
         stages: e.g. ``(Adam(2000), LBFGS(2000))``.
-        time_budget: wall seconds for all stages, compiling included, looked at every ``record_every`` steps; a stage
-            gets an equal share of what is left, and what it does not need goes to the next.
+        time_budget: wall seconds for all stages, compiling included, looked at with every record; a stage gets an
+            equal share of what is left, and what it does not need goes to the next.
         progress: a bar on stderr; None shows it on a terminal only.
         monitor: params -> an error worth watching (relative L2), kept in the history and shown in the bar.
-        record_every: steps between records of the history.
+        record_every: steps between records of the history; default the stage's own.
 
     Returns:
         ``Fit(params, stages)``. A stage that turns non-finite keeps its last finite parameters, and no later stage
@@ -125,7 +119,7 @@ def fit(
     """
     if not stages:
         raise ValueError("fit: stages is empty; give at least one, e.g. (Adam(2000),)")
-    if record_every < 1 or (time_budget is not None and not time_budget > 0):
+    if (record_every is not None and record_every < 1) or (time_budget is not None and not time_budget > 0):
         raise ValueError(f"fit: record_every={record_every} must be at least 1 and time_budget={time_budget} positive")
     if is_traced(objective, params, key, tuple(stages)):
         return _fit_traced(objective, params, key, stages, record_every)
@@ -133,7 +127,9 @@ def fit(
     deadline = start + time_budget if time_budget else np.inf
     reports: list[StageReport] = []
     try:
-        with Progress(progress, time_budget) as bar:
+        # LAPACK's own threads wait for each other by spinning: beside another busy process a factorisation of 10 ms
+        # took up to 8 s. One thread costs little, since the products, where the time goes, run in XLA's pool.
+        with threadpool_limits(1, user_api="blas"), Progress(progress, time_budget) as bar:
             for i, stage in enumerate(stages):
                 now = time.perf_counter()
                 # A stage may take its share of what is left, so that a slow first one leaves time for the next.
@@ -161,14 +157,14 @@ class _Watch(NamedTuple):
     deadline: float
     bar: Progress
     monitor: Callable[[Params], Array] | None
-    record_every: int
+    record_every: int | None
     title: str
 
 
 def _run_stage(
     objective: Objective, stage: Stage, params: Params, key: Array, watch: _Watch
 ) -> tuple[Params, StageReport]:
-    every = min(watch.record_every, stage.steps)
+    every = min(watch.record_every or stage.record_every, stage.steps)
     rows: list[dict[str, float]] = []
     start = time.perf_counter()
     compiling, state, ending = 0.0, None, Ending.RUNNING
@@ -176,16 +172,16 @@ def _run_stage(
         watch.bar.begin(watch.title + ", compiling", stage.steps)
         state = _begin(objective, stage, params, key)
         # The same call on an ended state compiles it and takes no step: that time is the compiler's alone.
-        ended = state._replace(ending=jnp.asarray(Ending.COMPLETED))
-        jax.block_until_ready(_advance(objective, stage, ended, records=1, record_every=every))
+        ended = _at_fresh_points(objective, stage, state)
+        jax.block_until_ready(_advance(objective, stage, ended, every))
         compiling = time.perf_counter() - start
         watch.bar.begin(watch.title, stage.steps)
         while ending is Ending.RUNNING:
             if time.perf_counter() > watch.deadline:
                 ending = Ending.TIME_BUDGET
                 break
-            state, record = _advance(objective, stage, state, records=1, record_every=every)
-            row = {name: float(values[0]) for name, values in record.items()}
+            state, record = _advance(objective, stage, state, every)
+            row = {name: float(value) for name, value in record.items()}
             if watch.monitor is not None:
                 row["relative_l2"] = float(watch.monitor(state.params))
             rows.append(row | {"seconds": time.perf_counter() - start - compiling})
@@ -193,8 +189,12 @@ def _run_stage(
             ending = Ending(int(state.ending))
     except KeyboardInterrupt:
         ending = Ending.INTERRUPTED
+    fresh_loss = np.nan
+    if state is not None and rows:
+        params = state.params
+        fresh_loss = float(_advance(objective, stage, _at_fresh_points(objective, stage, state), every)[1]["loss"])
     columns = {name: np.asarray([row[name] for row in rows]) for name in (rows[0] if rows else ())}
-    return (params if state is None else state.params), StageReport(
+    return params, StageReport(
         stage=_name(stage),
         planned=stage.steps,
         steps=int(rows[-1]["step"]) if rows else 0,
@@ -202,21 +202,24 @@ def _run_stage(
         record_steps=columns.pop("step", np.zeros(0)).astype(int),
         record_seconds=columns.pop("seconds", np.zeros(0)),
         history=columns,
+        fresh_loss=fresh_loss,
         seconds_compiling=compiling,
         seconds=time.perf_counter() - start - compiling,
     )
 
 
-def _fit_traced(objective: Objective, params: Params, key: Array, stages: Sequence[Stage], record_every: int) -> Fit:
+def _fit_traced(
+    objective: Objective, params: Params, key: Array, stages: Sequence[Stage], record_every: int | None
+) -> Fit:
     reports = []
     for i, stage in enumerate(stages):
-        every = min(record_every, stage.steps)
-        records = -(-stage.steps // every)
+        every = min(record_every or stage.record_every, stage.steps)
         state = _begin(objective, stage, params, jax.random.fold_in(key, i))
         if reports:  # a member whose last stage turned non-finite stands still, as it does outside vmap
             broken = reports[-1].ending == Ending.NON_FINITE
             state = state._replace(ending=jnp.where(broken, Ending.NON_FINITE, state.ending))
-        state, record = _advance(objective, stage, state, records=records, record_every=every)
+        advance = lambda state, _, stage=stage, every=every: _advance(objective, stage, state, every)
+        state, record = jax.lax.scan(advance, state, length=-(-stage.steps // every))
         params, steps = state.params, record.pop("step")
         reports.append(
             StageReport(
@@ -226,6 +229,7 @@ def _fit_traced(objective: Objective, params: Params, key: Array, stages: Sequen
                 ending=state.ending,
                 record_steps=steps,
                 history=record,
+                fresh_loss=_advance(objective, stage, _at_fresh_points(objective, stage, state), every)[1]["loss"],
                 seconds_compiling=jnp.nan,
                 seconds=jnp.nan,
                 record_seconds=jnp.full(steps.shape, jnp.nan),

@@ -48,9 +48,10 @@ def read_history(path: str | os.PathLike[str]) -> dict[str, tuple[StageReport, .
                 raise ValueError(f"no column {missing[0]!r}")
             for row in reader:
                 stages = found.setdefault(row["role"], [])
-                # Steps count within a stage: where they fall, the next one begins, also one of the same name.
+                # Steps count within a stage: where they fall, the next one begins, also one of the same name; and so
+                # it does where the terms change.
                 last = stages[-1][-1] if stages else None
-                if last is None or last["stage"] != row["stage"] or int(row["step"]) <= int(last["step"]):
+                if last is None or _kind(last) != _kind(row) or int(row["step"]) <= int(last["step"]):
                     stages.append([])
                 stages[-1].append(row)
         trainings = {role: tuple(map(_report, stages)) for role, stages in found.items()}
@@ -59,6 +60,10 @@ def read_history(path: str | os.PathLike[str]) -> dict[str, tuple[StageReport, .
     if not trainings:
         raise ValueError(f"{path}: holds no records; nothing can be drawn")
     return trainings
+
+
+def _kind(row: dict[str, str]) -> list[str]:
+    return [row["stage"], *(name for name, text in row.items() if text)]
 
 
 def _report(rows: list[dict[str, str]]) -> StageReport:
@@ -71,6 +76,7 @@ def _report(rows: list[dict[str, str]]) -> StageReport:
         ending=int(Ending.RUNNING),
         record_steps=steps.astype(int),
         history={name: np.asarray([float(row[name]) for row in rows]) for name in names},
+        fresh_loss=np.nan,
         seconds_compiling=np.nan,
         seconds=float(seconds[-1]),
         record_seconds=seconds,

@@ -86,12 +86,27 @@ def reference_values(problem: Problem, coefficients: dict[str, Any], z: Float[np
     Raises:
         ValueError: the problem has no reference.
     """
+    field = _compiled_reference(problem, _hashable(coefficients))
+    # The last piece is filled up with repeats: one compiled size serves every grid.
+    filled = np.concatenate([z, np.repeat(z[-1:], -len(z) % _PIECE, axis=0)])
+    pieces = [field(filled[i : i + _PIECE]) for i in range(0, len(filled), _PIECE)]
+    return np.concatenate(pieces)[: len(z)]
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled_reference(
+    problem: Problem, coefficients: tuple[tuple[str, float], ...]
+) -> Callable[[np.ndarray], np.ndarray]:
     if problem.reference is None:
         raise ValueError(f"problem {problem.name!r} has no reference solution to compare with")
     with jax.enable_x64(True):
-        field = jax.jit(jax.vmap(problem.reference({name: float(value) for name, value in coefficients.items()})))
-        pieces = [np.asarray(field(jnp.asarray(z[i : i + _PIECE]))) for i in range(0, len(z), _PIECE)]
-    return np.concatenate(pieces)
+        field = jax.jit(jax.vmap(problem.reference(dict(coefficients))))
+
+    def call(z: np.ndarray) -> np.ndarray:
+        with jax.enable_x64(True):
+            return np.asarray(field(jnp.asarray(z)))
+
+    return call
 
 
 @functools.lru_cache(maxsize=32)

@@ -3,52 +3,29 @@
     L(θ) = Σ_term w_term · (1/n) Σᵢ |r_term(u_θ, zᵢ)|²
 
 Residual vectors are the base: a method that wants a loss squares them, one that wants curvature takes them as they
-are. Points are handled in blocks that fit the cache, and the gradient is summed block by block, so that memory stays
-flat and a block's intermediate values are still in cache when the reverse pass wants them.
+are, with their Jacobian.
 """
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.experimental.xla_metadata import set_xla_metadata
+from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from ._names import nearest
 from ._network import MLP
 from ._problem import Problem, Term, scale_to_unit
-from ._sampling import choose_by_size
+from ._residuals import compiled_once, sum_of_squares_and_grad, values, values_and_jacobian
 from ._types import Coefficients, Field, Params, Points, is_traced
-
-#: Points a block: 512 rows keep the activations and tangents of a block within a core's L2 cache;
-#: benchmarks/derivatives.py measures other sizes.
-BLOCK = 512
 
 #: What the history keeps beside the terms (``_fit``).
 _RESERVED = {"loss", "step", "seconds", "relative_l2"}
-
-
-_T = TypeVar("_T")
-_P = ParamSpec("_P")
-
-
-def _compiled_once(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    """jit as a call that XLA does not copy to every place it is made from: a line search evaluates the loss in seven
-    places, and compiling took seven times as long (16 s against 9 s for L-BFGS on black_scholes)."""
-    jitted = jax.jit(function)
-
-    @functools.wraps(function)
-    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        with set_xla_metadata(inlineable="false"):
-            return jitted(*args, **kwargs)
-
-    return call
 
 
 @functools.partial(
@@ -153,40 +130,40 @@ def init_params(problem: Problem, network: MLP, key: Array) -> Params:
     return network.init(key, embed(z))["params"]
 
 
-def sample(objective: Objective, key: Array) -> Points:
-    """Fresh points of every term: ``{name: (count, columns)}``."""
-    keys = jax.random.split(key, len(objective.terms))
-    terms = sorted(objective.terms.items())  # the order jit gives a dict, so that a key means the same points there
-    return {name: term.sample(k, term.count) for k, (name, term) in zip(keys, terms, strict=True)}
-
-
-def sample_adaptively(
-    objective: Objective, params: Params, key: Array, adaptive: tuple[str, ...], candidates: int
-) -> Points:
-    """Fresh points; those of ``adaptive`` terms drawn with p ∝ |r|/mean|r| + 1 from ``candidates`` times as many."""
-    points = sample(objective, key)
-    u = network_field(objective.problem, objective.network, params, objective.coefficients)
-    for name in adaptive:
-        if name not in objective.terms:
-            raise ValueError(f"Sampling: adaptive term {name!r} is unknown{nearest(name, objective.terms)}")
-        term = objective.terms[name]
-        key, key_rows, key_choice = jax.random.split(key, 3)
-        rows = term.sample(key_rows, candidates * term.count)
-        sizes = jnp.linalg.norm(_in_blocks(term, u, rows, objective.coefficients), axis=-1)
-        points[name] = rows[choose_by_size(key_choice, sizes, term.count)]
-    return points
-
-
 def residuals(objective: Objective, params: Params, points: Points) -> dict[str, Float[Array, "_n _k"]]:
     """The unweighted residual of every term at its points: ``{name: (n, k)}``."""
-    u = network_field(objective.problem, objective.network, params, objective.coefficients)
-    return {name: _in_blocks(term, u, points[name], objective.coefficients) for name, term in objective.terms.items()}
+    return {name: term_residuals(objective, params, name, points.rows[name]) for name in objective.terms}
 
 
-@_compiled_once
+def term_residuals(
+    objective: Objective, params: Params, name: str, rows: Float[Array, "n columns"]
+) -> Float[Array, "n k"]:
+    """The unweighted residual of one term at any rows."""
+    return values(lambda block: _block_residuals(objective, params, name, block), rows)
+
+
+@functools.partial(compiled_once, static_argnames=("name",))
+def _block_residuals(objective: Objective, params: Params, name: str, block: Array) -> Array:
+    return jax.vmap(functools.partial(_row_residual(objective, name), params))(block)
+
+
+def _row_residual(objective: Objective, name: str) -> Callable[[Params, Array], Array]:
+    term = objective.terms[name]
+
+    def residual(params: Params, row: Array) -> Array:
+        u = network_field(objective.problem, objective.network, params, objective.coefficients)
+        return term.residual(u, row, objective.coefficients)
+
+    return residual
+
+
+@jax.jit
 def mean_squares(objective: Objective, params: Params, points: Points) -> dict[str, Float[Array, ""]]:
     """The unweighted mean square of every term, (1/n) Σᵢ |rᵢ|²: the parts of the loss, as the history keeps them."""
-    return {name: jnp.mean(jnp.sum(r**2, axis=-1)) for name, r in residuals(objective, params, points).items()}
+    return {
+        name: jnp.mean(points.importance.get(name, 1.0) * jnp.sum(r**2, axis=-1))
+        for name, r in residuals(objective, params, points).items()
+    }
 
 
 def weighted_sum(objective: Objective, parts: Mapping[str, Array]) -> Float[Array, ""]:
@@ -202,51 +179,47 @@ def loss(objective: Objective, params: Params, points: Points) -> Float[Array, "
     return weighted_sum(objective, mean_squares(objective, params, points))
 
 
-@_compiled_once
+@compiled_once
 def loss_and_grad(
     objective: Objective, params: Params, points: Points
 ) -> tuple[tuple[Float[Array, ""], dict[str, Float[Array, ""]]], Params]:
     """((loss, mean squares), gradient), as ``jax.value_and_grad(…, has_aux=True)`` would give, block by block."""
     parts, gradient = {}, jax.tree.map(jnp.zeros_like, params)
-    for name, term in objective.terms.items():
-        parts[name], slope = _mean_square_and_grad(objective, term, params, points[name])
-        weight = objective.weights[name]
-        gradient = jax.tree.map(lambda total, g, w=weight: total + w * g, gradient, slope)
+    for name in objective.terms:
+        rows = points.rows[name]
+        square, slope = sum_of_squares_and_grad(
+            _row_residual(objective, name), params, rows, points.importance.get(name)
+        )
+        parts[name] = square / len(rows)
+        share = objective.weights[name] / len(rows)
+        gradient = jax.tree.map(lambda total, g, w=share: total + w * g, gradient, slope)
     return (weighted_sum(objective, parts), parts), gradient
 
 
-def _mean_square_and_grad(
-    objective: Objective, term: Term, params: Params, rows: Float[Array, "n columns"]
-) -> tuple[Float[Array, ""], Params]:
-    blocks, mask = _blocks(rows)
-
-    def sum_of_squares(params: Params, block: Array, mask: Array) -> Array:
-        u = network_field(objective.problem, objective.network, params, objective.coefficients)
-        r = jax.vmap(lambda row: term.residual(u, row, objective.coefficients))(block)
-        return jnp.sum(mask * jnp.sum(r**2, axis=-1))
-
-    def add(total: tuple[Array, Params], block_and_mask: tuple[Array, Array]) -> tuple[tuple[Array, Params], None]:
-        return jax.tree.map(jnp.add, total, jax.value_and_grad(sum_of_squares)(params, *block_and_mask)), None
-
-    zero = (jnp.zeros((), rows.dtype), jax.tree.map(jnp.zeros_like, params))
-    if len(blocks) == 1:  # no loop around a single block: less to compile
-        total, _ = add(zero, (blocks[0], mask[0]))
-    else:
-        total, _ = jax.lax.scan(add, zero, (blocks, mask))
-    return jax.tree.map(lambda x: x / len(rows), total)
+def weighted_residuals(objective: Objective, params: Params, points: Points) -> Float[Array, " rows"]:
+    """The vector whose squared length is the loss: √(w/n · importanceᵢ) rᵢ of every term, one after the other."""
+    parts = residuals(objective, params, points)
+    scaled = [_scale(objective, points, name)[:, None] * parts[name] for name in sorted(parts)]
+    return jnp.concatenate([r.ravel() for r in scaled])
 
 
-def _blocks(rows: Float[Array, "n columns"]) -> tuple[Float[Array, "b s columns"], Float[Array, "b s"]]:
-    """Rows in equal blocks of at most BLOCK, the last one filled up with repeated rows that a mask of 0 marks."""
-    n = len(rows)
-    count = -(-n // BLOCK)
-    size = -(-n // count)
-    filled = jnp.concatenate([rows, rows[: count * size - n]])
-    mask = (jnp.arange(count * size) < n).astype(rows.dtype)
-    return filled.reshape(count, size, rows.shape[1]), mask.reshape(count, size)
+@compiled_once
+def weighted_jacobian(
+    objective: Objective, params: Params, points: Points
+) -> tuple[Float[Array, " rows"], Float[Array, "rows p"]]:
+    """``weighted_residuals`` and its Jacobian, a column a parameter in the order of ``ravel_pytree``."""
+    vector, unravel = ravel_pytree(params)
+    pairs = []
+    for name in sorted(objective.terms):
+        residual = _row_residual(objective, name)
+        of_vector = lambda v, row, f=residual: f(unravel(v), row)
+        pairs.append(values_and_jacobian(of_vector, vector, points.rows[name], _scale(objective, points, name)))
+    r, jacobian = zip(*pairs, strict=True)
+    return jnp.concatenate(r), jnp.concatenate(jacobian)
 
 
-def _in_blocks(term: Term, u: Field, rows: Float[Array, "n columns"], coefficients: Coefficients) -> Array:
-    blocks, _ = _blocks(rows)
-    r = jax.lax.map(jax.vmap(lambda row: term.residual(u, row, coefficients)), blocks)
-    return r.reshape(-1, r.shape[-1])[: len(rows)]
+def _scale(objective: Objective, points: Points, name: str) -> Float[Array, " _n"]:
+    """The square root of each row's weight in the loss."""
+    n = len(points.rows[name])
+    importance = points.importance.get(name, jnp.ones(n, points.rows[name].dtype))
+    return jnp.sqrt(objective.weights[name] / n * importance)

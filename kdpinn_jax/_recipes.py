@@ -1,12 +1,16 @@
 """Presets: how long to train, and by what. Data, chosen by measurement (benchmarks/README.md)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import jax
+import jax.numpy as jnp
+
+from ._distill import ADAPTIVE, IMITATE
 from ._names import nearest
 from ._problem import Conditions, Problem
 from ._sampling import Sampling
-from ._stages import LBFGS, Adam, Stage
+from ._stages import LBFGS, Adam, LevenbergMarquardt, Stage
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,7 @@ class Recipe:
 
     Attributes:
         conditions: ``"soft"`` or ``"hard"``.
-        teacher, student: the stages of each.
+        teacher, student: the stages of each; imitate: the student's fit to the teacher before them.
         teacher_seconds, student_seconds: wall-clock budgets, compiling included: step counts are chosen to end before
             them on two cores, and a slower machine stops there.
         weights: of the student's further terms.
@@ -23,51 +27,71 @@ class Recipe:
 
     conditions: Conditions
     teacher: tuple[Stage, ...]
+    imitate: tuple[Stage, ...]
     student: tuple[Stage, ...]
     teacher_seconds: float
     student_seconds: float
     weights: Mapping[str, float] = field(default_factory=dict)
 
 
-#: Steps of (Adam, L-BFGS) and seconds, for the teacher and for the student. `quick` must leave half its minute to
-#: starting, compiling and measuring.
-_LENGTHS: dict[str, tuple[tuple[int, int], float, tuple[int, int], float]] = {
-    "quick": ((100, 500), 14.0, (100, 500), 15.0),
-    "default": ((500, 6000), 120.0, (1000, 6000), 70.0),
-    "best": ((2000, 60000), 400.0, (3000, 60000), 200.0),
+#: Seconds for the teacher and for the student.
+_SECONDS: dict[str, dict[str, tuple[float, float]]] = {
+    "default": {"quick": (13.0, 26.0), "default": (40.0, 90.0), "best": (300.0, 700.0)},
+    "paper": {"quick": (14.0, 15.0), "default": (120.0, 70.0), "best": (400.0, 200.0)},
 }
-PRESETS = tuple(_LENGTHS)
-RECIPES = ("default", "paper")
+#: Levenberg–Marquardt steps, of the teacher and of the student: more than fit into the seconds.
+_STEPS = {"quick": (200, 800), "default": (400, 2500), "best": (2500, 15000)}
+#: (Adam, L-BFGS) steps of the paper's recipe, of the teacher and of the student.
+_PAPER_STEPS: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {
+    "quick": ((100, 500), (100, 500)),
+    "default": ((500, 6000), (1000, 6000)),
+    "best": ((2000, 60000), (3000, 60000)),
+}
+#: Residuals Levenberg–Marquardt sees: a teacher's, few enough that the kernel form of its larger network takes a
+#: fraction of a second; a student's, from 1.3 to 2.2 for each of 921 parameters, as there is time.
+_TEACHER_ROWS = 1200
+_STUDENT_ROWS = {"quick": 1200, "default": 1600, "best": 2048}
+PRESETS = tuple(_STEPS)
+RECIPES = tuple(_SECONDS)
 
 
 def recipe(problem: Problem, name: str = "default", preset: str = "default") -> Recipe:
     """The recipe of a problem.
 
-    ``"default"``: hard conditions where the problem has them, and points drawn anew where the residual is large (not
-    in ``quick``, which is L-BFGS alone).
-    ``"paper"``: the method as published, soft conditions, Adam then L-BFGS; the points are drawn anew, uniformly.
+    ``"default"``: hard conditions where the problem has them, Levenberg–Marquardt on points drawn where the residual
+    is large; the student imitates its teacher first and then learns from the PDE alone.
+    ``"paper"``: the method as published, soft conditions, Adam then L-BFGS on PDE and soft targets together; the points
+    are drawn anew, uniformly.
 
     Raises:
         ValueError: an unknown recipe or preset.
     """
     if name not in RECIPES:
         raise ValueError(f"recipe {name!r} is unknown{nearest(name, RECIPES)}")
-    if preset not in _LENGTHS:
-        raise ValueError(f"preset {preset!r} is unknown{nearest(preset, _LENGTHS)}")
-    teacher, teacher_seconds, student, student_seconds = _LENGTHS[preset]
-    return Recipe(
-        conditions="soft" if name == "paper" else problem.conditions,
-        teacher=_stages(name, preset, *teacher),
-        student=_stages(name, preset, *student),
-        teacher_seconds=teacher_seconds,
-        student_seconds=student_seconds,
-    )
-
-
-def _stages(name: str, preset: str, adam: int, lbfgs: int) -> tuple[Stage, ...]:
+    if preset not in PRESETS:
+        raise ValueError(f"preset {preset!r} is unknown{nearest(preset, PRESETS)}")
+    seconds = _SECONDS[name][preset]
     if name == "paper":
-        # On fixed points L-BFGS puts Burgers' shock in the wrong place for two seeds of three, at a small loss.
-        return Adam(adam, 5e-3), LBFGS(lbfgs, sampling=Sampling(every=500))
-    if preset == "quick":  # every stage is compiled first, and so short a time is better spent on one
-        return (LBFGS(adam + lbfgs),)
-    return Adam(adam, 5e-3), LBFGS(lbfgs, sampling=Sampling(every=200, adaptive=("residual",)))
+        teacher, student = (_published(*steps) for steps in _PAPER_STEPS[preset])
+        return Recipe("soft", teacher, (), student, *seconds, weights={"soft_target": 1.0})
+    rows = (_TEACHER_ROWS, _STUDENT_ROWS[preset])
+    teacher, student = (_second_order(problem, *each) for each in zip(_STEPS[preset], rows, strict=True))
+    return Recipe(problem.conditions, teacher, IMITATE, student, *seconds)
+
+
+def _second_order(problem: Problem, steps: int, rows: int) -> tuple[Stage, ...]:
+    return (LevenbergMarquardt(steps, sampling=_adaptive(problem, rows)),)
+
+
+def _published(adam: int, lbfgs: int) -> tuple[Stage, ...]:
+    # On fixed points L-BFGS puts Burgers' shock in the wrong place for two seeds of three, at a small loss.
+    return Adam(adam, 5e-3), LBFGS(lbfgs, sampling=Sampling(every=500))
+
+
+def _adaptive(problem: Problem, rows: int) -> Sampling:
+    """Adaptive points, as many as give about so many residuals of the equation."""
+    term = problem.terms["residual"]
+    z = jnp.asarray(problem.lower)
+    field = lambda z: jnp.zeros(len(problem.fields), z.dtype) + 0 * jnp.sum(z)
+    equations = jax.eval_shape(lambda z: term.residual(field, z, dict(problem.coefficients)), z).shape[0]
+    return replace(ADAPTIVE, share=min(1.0, rows / (term.count * equations)))

@@ -16,7 +16,7 @@ from ._model import Model
 from ._objective import objective
 from ._problem import Problem, with_conditions
 from ._recipes import recipe
-from ._report import StageReport
+from ._report import StageReport, warnings
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ def result_of(
                 "seconds_compiling": sum(float(report.seconds_compiling) for report in model.training),
                 "seconds_training": sum(float(report.seconds) for report in model.training),
                 "stages": [_stage(report) for report in model.training],
+                "warnings": warnings(model.training),
                 "latency": per_model.get(role),
             }
             for role, model in models.items()
@@ -92,7 +93,7 @@ def _weights(model: Model, options: Options) -> dict[str, Any]:
     """The weights in force; a student has soft_target beside the teacher's."""
     given = {name: value for name, value in options.weights.items() if name != "soft_target"}
     chosen = recipe(model.problem, options.recipe, options.preset)
-    student = {"soft_target": 1.0} | dict(chosen.weights) | dict(options.weights)
+    student = {"soft_target": 0.0} | dict(chosen.weights) | dict(options.weights)
     return dict(objective(model.problem, model.network, weights=given).weights) | student
 
 
@@ -102,6 +103,7 @@ def _stage(report: StageReport) -> dict[str, Any]:
         "planned": report.planned,
         "steps": int(report.steps),
         "ended": report.why(),
+        "fresh_loss": float(report.fresh_loss),
         "seconds_compiling": float(report.seconds_compiling),
         "seconds": float(report.seconds),
     }

@@ -16,9 +16,8 @@ from ._network import MLP
 from ._predict import compile_predict
 from ._problem import Problem
 from ._recipes import recipe
-from ._report import TrainingInterrupted
+from ._report import TrainingInterrupted, warnings
 from ._result import Options, result_of, write_json
-from ._stages import Ending
 
 
 def train_by(problem: Problem, options: Options, layers: tuple[int, ...] | None = None) -> Model:
@@ -44,6 +43,7 @@ def distill_by(teacher: Model, options: Options) -> Model:
         teacher,
         jax.random.split(jax.random.key(options.seed))[1],
         network=_network(teacher.problem.student, options.layers, options.activation),
+        imitate=chosen.imitate if is_trained(teacher) else (),
         stages=chosen.student,
         weights=dict(chosen.weights) | dict(options.weights),
         coefficients=options.coefficients,
@@ -92,8 +92,9 @@ def run(
         measured[role] = evaluate(model), evaluate(model, predict=compile_predict(model))
         save(model, path, metrics=measured[role][0])
         for report in model.training:
-            went_wrong = Ending(int(report.ending)) in (Ending.NON_FINITE, Ending.LINE_SEARCH_FAILED)
-            (warn if went_wrong else say)(f"{role}, {report.stage}: {report.why()}")
+            (warn if report.went_wrong else say)(f"{role}, {report.stage}: {report.why()}")
+        for warning in warnings(model.training):
+            warn(f"warning: {role}: {warning}")
         if not is_trained(model):
             warn(f"warning: the {role} is untrained: compiling took the whole time budget; give more seconds")
 

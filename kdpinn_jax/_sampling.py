@@ -102,27 +102,54 @@ def union(*samplers: Sampler) -> Sampler:
 
 @dataclass(frozen=True)
 class Sampling:
-    """When a stage draws its points anew, and whether where the residual is large.
+    """When a stage draws its points anew, how many of them, and whether where the residual is large.
 
     Attributes:
         every: steps between draws; 0 keeps the stage's first points to its end.
-        adaptive: names of the terms drawn with probability p ∝ |r|/mean|r| + 1 from ``candidates`` times as many
-            fresh points (Wu, Zhu, Tan, Kartha & Lu 2023, eq. 2 with k = c = 1).
+        adaptive: names of the terms drawn, after the first points, with probability p ∝ |r|/mean|r| + 1 from
+            ``candidates`` times as many fresh ones (Wu, Zhu, Tan, Kartha & Lu 2023, eq. 2 with k = c = 1).
         candidates: fresh points drawn for each adaptive point kept.
+        replace: the share of the points, the oldest, that a draw replaces once the warm phase is over: the loss then
+            changes little from draw to draw.
+        warm: the steps during which every draw replaces all points.
+        unbiased: after the warm phase, weigh each adaptive point by the inverse of its probability, so that the
+            expected loss is that of points drawn evenly.
+        share: the share of each term's count that is drawn.
     """
 
     every: int = 0
     adaptive: tuple[str, ...] = ()
     candidates: int = 10
+    replace: float = 1.0
+    warm: int = 0
+    unbiased: bool = False
+    share: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.every < 0 or self.candidates < 1:
+        for name, least in (("every", 0), ("candidates", 1), ("warm", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"Sampling: {name}={getattr(self, name)} must be at least {least}")
+        if self.adaptive and not self.every:
             raise ValueError(
-                f"Sampling: every={self.every} must be at least 0 and candidates={self.candidates} at least 1"
+                f"Sampling: adaptive={self.adaptive} needs every=… steps: the first points are drawn evenly"
             )
+        for name in ("replace", "share"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"Sampling: {name}={getattr(self, name)} must be above 0 and at most 1")
+
+    def points(self, count: int) -> int:
+        """How many points of a term with this count are drawn."""
+        return max(1, round(self.share * count))
 
 
-def choose_by_size(key: Array, sizes: Float[Array, " c"], n: int) -> Array:
-    """n of c indices without replacement, p ∝ size/mean(size) + 1, by the largest perturbed log p (Gumbel top-n)."""
+def choose_by_size(key: Array, sizes: Float[Array, " c"], n: int) -> tuple[Array, Float[Array, " n"]]:
+    """n of c indices, p ∝ size/mean(size) + 1, and for each 1/(c p), which makes a weighted mean over them unbiased.
+
+    Systematic resampling: n equally spaced levels of the cumulative p under one random shift, so that an index comes
+    up ⌊n p⌋ or ⌈n p⌉ times (Kitagawa 1996). What repeats in the order of the indices repeats in the choice: sort them.
+    """
     p = sizes / (jnp.mean(sizes) + jnp.finfo(sizes.dtype).tiny) + 1.0
-    return jax.lax.top_k(jnp.log(p) + jax.random.gumbel(key, sizes.shape, sizes.dtype), n)[1]
+    p = p / jnp.sum(p)
+    levels = (jnp.arange(n, dtype=p.dtype) + jax.random.uniform(key, dtype=p.dtype)) / n
+    chosen = jnp.minimum(jnp.searchsorted(jnp.cumsum(p), levels), len(p) - 1)
+    return chosen, 1 / (len(p) * p[chosen])

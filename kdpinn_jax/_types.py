@@ -1,7 +1,7 @@
 """The types every module shares. Letters fixed everywhere: d inputs, m fields, n points, k equations."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax import Array
@@ -12,8 +12,19 @@ from jaxtyping import Float
 #: A function of ONE point ``z`` of shape (d,), time first, with values of shape (m,).
 Field = Callable[[Float[Array, " d"]], Float[Array, " m"]]
 
-#: The rows each term was sampled at, ``{name: (n, columns)}``: the first d columns are coordinates.
-Points = dict[str, Float[Array, "_n _columns"]]
+
+class Points(NamedTuple):
+    """The rows each term was sampled at.
+
+    Attributes:
+        rows: ``{name: (n, columns)}``: the first d columns are coordinates.
+        importance: ``{name: (n,)}``, what each row of a term counts for, 1 in the mean; a term without one counts its
+            rows alike.
+    """
+
+    rows: dict[str, Float[Array, "_n _columns"]]
+    importance: dict[str, Float[Array, " _n"]]
+
 
 #: What Flax's ``init`` returns under ``"params"``.
 Params = Mapping[str, Any]

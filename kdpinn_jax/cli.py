@@ -142,7 +142,7 @@ def _train_and_save(trained: Callable[[], "Model"], out: Path, as_json: bool) ->
     from . import _run
     from ._files import save
     from ._metrics import evaluate
-    from ._report import TrainingInterrupted
+    from ._report import TrainingInterrupted, warnings
 
     try:
         model = trained()
@@ -156,6 +156,8 @@ def _train_and_save(trained: Callable[[], "Model"], out: Path, as_json: bool) ->
     save(model, out, metrics=metrics)
     for report in model.training:
         _say(f"{report.stage}: {report.why()}")
+    for warning in warnings(model.training):
+        _say(f"warning: {warning}")
     _show(model, {"": metrics}, as_json)
 
 

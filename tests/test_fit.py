@@ -50,7 +50,7 @@ def test_teacher_and_student_solve_the_heat_equation(heat):
     stages = (kd.Adam(200, 5e-3), kd.LBFGS(800))
     teacher = kd.train_teacher(heat, jax.random.key(0), stages=stages)
     assert kd.evaluate(teacher).relative_l2 < 2e-3
-    student = kd.distill(teacher, jax.random.key(1), stages=stages)
+    student = kd.distill(teacher, jax.random.key(1), imitate=(), stages=stages, weights={"soft_target": 1.0})
     assert student.parameters < teacher.parameters / 3
     assert kd.evaluate(student).relative_l2 < 5e-3
 
@@ -310,14 +310,16 @@ def test_one_trace_for_repeated_calls(decay, untrained):
 
     def teach(seed, **numbers):
         teacher = untrained(problem, seed)
-        return kd.distill(teacher, jax.random.key(seed), stages=(kd.Adam(3),), **numbers)
+        short = {"imitate": (kd.Adam(3),), "stages": (kd.Adam(3), kd.LevenbergMarquardt(2))}
+        return kd.distill(teacher, jax.random.key(seed), **short, **numbers)
 
-    teach(0)
+    teach(0, weights={"soft_target": 1.0})
     calls.clear()
     teach(1, weights={"soft_target": 0.3})
+    assert not calls
     teacher = train(2, 1e-2)  # one with a training record: it must not count as another shape
     calls.clear()
-    kd.distill(teacher, jax.random.key(3), stages=(kd.Adam(3),))
+    kd.distill(teacher, jax.random.key(3), imitate=(kd.Adam(3),), stages=(kd.Adam(3),), weights={"soft_target": 1})
     assert not calls
 
 

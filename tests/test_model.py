@@ -30,6 +30,7 @@ def model(untrained):
         ending=int(kd.Ending.TIME_BUDGET),
         record_steps=np.array([20, 30]),
         history={"residual": np.array([0.5, 0.25]), "loss": np.array([0.75, 0.375])},
+        fresh_loss=0.5,
         seconds_compiling=1.5,
         seconds=2.5,
         record_seconds=np.array([1.0, 2.5]),

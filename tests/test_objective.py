@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import kdpinn_jax as kd
-from kdpinn_jax._objective import BLOCK
+from kdpinn_jax._residuals import BLOCK
 
 KEY = jax.random.key(0)
 
@@ -30,7 +30,7 @@ def by_hand(params, z):
 
 def test_loss_by_hand(shallow):
     target, params, points = shallow
-    z = {name: np.asarray(rows) for name, rows in points.items()}
+    z = {name: np.asarray(rows) for name, rows in points.rows.items()}
     _, u_t, u_xx = by_hand(params, z["residual"])
     parts = {
         "residual": np.mean((u_t - 0.1 * u_xx) ** 2),
@@ -56,7 +56,7 @@ def test_gradient_block_by_block(heat):
     target = kd.objective(heat, kd.MLP((4,)), terms=terms, weights={"one": 0.7})
     params = kd.init_params(heat, target.network, KEY)
     points = kd.sample(target, jax.random.key(2))
-    assert {name: len(rows) for name, rows in points.items()} == counts
+    assert {name: len(rows) for name, rows in points.rows.items()} == counts
     u = jax.vmap(kd.Model(heat, target.network, params, target.coefficients).field)
 
     def unblocked(params):
@@ -64,7 +64,7 @@ def test_gradient_block_by_block(heat):
         field = kd.Model(heat, target.network, params, target.coefficients).field
         total = 0.0
         for name, term in target.terms.items():
-            r = jax.vmap(lambda z, term=term: term.residual(field, z, target.coefficients))(points[name])
+            r = jax.vmap(lambda z, term=term: term.residual(field, z, target.coefficients))(points.rows[name])
             total += target.weights[name] * jnp.mean(jnp.sum(r**2, axis=1))
         return total
 
@@ -72,15 +72,15 @@ def test_gradient_block_by_block(heat):
     ((got, parts), got_gradient) = jax.jit(kd.loss_and_grad)(target, params, points)
     np.testing.assert_allclose(got, value, rtol=1e-13)
     np.testing.assert_allclose(jax.jit(kd.loss)(target, params, points), value, rtol=1e-13)
-    np.testing.assert_allclose(parts["one"], (u(points["one"])[0, 0] - 3) ** 2, rtol=1e-12)
+    np.testing.assert_allclose(parts["one"], (u(points.rows["one"])[0, 0] - 3) ** 2, rtol=1e-12)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13), got_gradient, gradient)
 
 
 def test_a_key_means_the_same_points_inside_jit(shallow):
     target, _, points = shallow
     inside = jax.jit(kd.sample)(target, jax.random.key(1))
-    for name, rows in points.items():
-        np.testing.assert_allclose(inside[name], rows, rtol=1e-15)
+    for name, rows in points.rows.items():
+        np.testing.assert_allclose(inside.rows[name], rows, rtol=1e-15)
 
 
 def test_weights(heat, shallow):
@@ -105,7 +105,7 @@ def test_weights(heat, shallow):
 def test_coefficients_reach_the_residual(heat, shallow):
     _, params, points = shallow
     target = kd.objective(heat, kd.MLP((5,)), coefficients={"alpha": 0.7})
-    _, u_t, u_xx = by_hand(params, np.asarray(points["residual"]))
+    _, u_t, u_xx = by_hand(params, np.asarray(points.rows["residual"]))
     got = kd.mean_squares(target, params, points)["residual"]
     np.testing.assert_allclose(got, np.mean((u_t - 0.7 * u_xx) ** 2), rtol=1e-12)
 

@@ -148,10 +148,12 @@ def test_with_conditions(name):
         assert set(kd.objective(problem).terms) == set(problem.terms) - set(problem.enforced)
         assert soft.embed is None
         assert problem.embed is not None or problem.ansatz is not None
-    else:
-        assert soft is problem
-        with pytest.raises(ValueError, match="no ansatz for hard conditions; use conditions='soft'"):
-            kd.with_conditions(problem, "hard")
+
+
+def test_with_conditions_without_an_ansatz(heat):
+    assert kd.with_conditions(heat, "soft") is heat
+    with pytest.raises(ValueError, match="no ansatz for hard conditions; use conditions='soft'"):
+        kd.with_conditions(heat, "hard")
 
 
 def test_with_conditions_unknown(unchecked):

@@ -1,7 +1,5 @@
 """Samplers: bounds, balance, unbiasedness, and the law of the adaptive choice."""
 
-import itertools
-
 import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
@@ -10,7 +8,7 @@ import pytest
 from hypothesis import given
 
 import kdpinn_jax as kd
-from kdpinn_jax._objective import sample_adaptively
+from kdpinn_jax._draw import draw_evenly, renew
 from kdpinn_jax._sampling import choose_by_size
 
 DESIGNS = ("uniform", "latin_hypercube", "sobol")
@@ -112,28 +110,34 @@ def test_faces_lie_on_faces():
 
 
 def test_adaptive_choice_has_the_stated_law():
-    """Two of four without replacement, p ∝ |r|/mean|r| + 1: inclusion probabilities by summing over ordered pairs."""
+    """p ∝ |r|/mean|r| + 1: systematic resampling takes an index ⌊n p⌋ or ⌈n p⌉ times, n p times in the mean."""
     sizes = np.array([0.0, 1.0, 2.0, 5.0])
     p = sizes / sizes.mean() + 1
     p /= p.sum()
-    inclusion, first = np.zeros(4), np.zeros(4)
-    for i, j in itertools.permutations(range(4), 2):
-        pair = p[i] * p[j] / (1 - p[i])
-        first[i] += pair
-        inclusion[[i, j]] += pair
-    keys = jax.random.split(jax.random.key(4), 20000)
-    chosen = np.asarray(jax.vmap(lambda key: choose_by_size(key, jnp.asarray(sizes), 2))(keys))
-    assert np.all(chosen[:, 0] != chosen[:, 1])
-    scatter = np.sqrt(0.25 / len(keys))
-    for i in range(4):
-        assert abs(np.mean(chosen[:, 0] == i) - first[i]) < 4 * scatter
-        assert abs(np.mean(np.any(chosen == i, axis=1)) - inclusion[i]) < 4 * scatter
+    keys = jax.random.split(jax.random.key(4), 4000)
+    for n in (1, 3):
+        chosen, weights = jax.vmap(lambda key, n=n: choose_by_size(key, jnp.asarray(sizes), n))(keys)
+        times = np.stack([np.sum(np.asarray(chosen) == i, axis=1) for i in range(4)], axis=1)
+        assert np.all((times >= np.floor(n * p)) & (times <= np.ceil(n * p)))
+        np.testing.assert_allclose(times.mean(axis=0), n * p, atol=4 * np.sqrt(0.25 / len(keys)))
+        np.testing.assert_allclose(weights, (1 / (4 * p))[np.asarray(chosen)], rtol=1e-12)
+
+
+def test_weighted_choice_is_unbiased():
+    """Whatever the sizes, the weighted mean over the chosen has the mean over all as its expectation."""
+    sizes, values = (np.random.default_rng(seed).exponential(size=50) for seed in (0, 1))
+    keys = jax.random.split(jax.random.key(5), 4000)
+    chosen, weights = jax.vmap(lambda key: choose_by_size(key, jnp.asarray(sizes), 10))(keys)
+    means = np.mean(np.asarray(weights) * values[np.asarray(chosen)], axis=1)
+    assert abs(means.mean() - values.mean()) < 4 * means.std() / np.sqrt(len(keys))
 
 
 def test_no_residual_at_all_is_a_uniform_choice():
     keys = jax.random.split(jax.random.key(9), 4000)
-    chosen = np.asarray(jax.vmap(lambda key: choose_by_size(key, jnp.zeros(4), 1))(keys))
-    assert np.all(np.abs(np.bincount(chosen[:, 0], minlength=4) / 4000 - 0.25) < 4 * np.sqrt(0.1875 / 4000))
+    chosen, weights = jax.vmap(lambda key: choose_by_size(key, jnp.zeros(4), 1))(keys)
+    times = np.bincount(np.asarray(chosen)[:, 0], minlength=4)
+    assert np.all(np.abs(times / 4000 - 0.25) < 4 * np.sqrt(0.1875 / 4000))
+    np.testing.assert_array_equal(weights, 1.0)
 
 
 def test_adaptive_points_prefer_large_residuals(decay):
@@ -141,13 +145,49 @@ def test_adaptive_points_prefer_large_residuals(decay):
     step = kd.Term(kd.box((0,), (1,)), lambda u, z, c: jnp.where(z > 0.5, 2.0, 0.0), count=1500)
     target = kd.objective(decay, terms={"jump": step})
     params = kd.init_params(decay, target.network, jax.random.key(0))
-    points = sample_adaptively(target, params, jax.random.key(1), ("jump",), 40)
-    assert points["jump"].shape == (1500, 1)
-    assert abs(float(jnp.mean(points["jump"] > 0.5)) - 0.75) < 4 * np.sqrt(0.1875 / 1500)
-    assert {name: rows.shape for name, rows in points.items() if name != "jump"} == {
+    sampling = kd.Sampling(every=1, adaptive=("jump",), candidates=40, unbiased=True)
+    points = draw_evenly(target, sampling, jax.random.key(0))
+    points = renew(target, sampling, params, jax.random.key(1), points, jnp.asarray(1))
+    assert points.rows["jump"].shape == (1500, 1)
+    assert abs(float(jnp.mean(points.rows["jump"] > 0.5)) - 0.75) < 0.01
+    assert {name: rows.shape for name, rows in points.rows.items() if name != "jump"} == {
         "residual": (32, 1),
         "initial": (1, 1),
     }
+    # weighed, they give the mean square of points drawn evenly: half of 2²
+    assert set(points.importance) == {"jump"}
+    assert float(kd.mean_squares(target, params, points)["jump"]) == pytest.approx(2.0, rel=0.01)
+
+
+def test_renewal(decay):
+    """All points new in the warm phase and at its end, unweighed; then the oldest fifth goes at every draw."""
+    target = kd.objective(decay)
+    params = kd.init_params(decay, target.network, jax.random.key(0))
+    sampling = kd.Sampling(every=10, adaptive=("residual",), replace=0.25, warm=20, unbiased=True, share=0.5)
+    points = draw_evenly(target, sampling, jax.random.key(1))
+    assert len(points.rows["residual"]) == 16
+    assert len(points.rows["initial"]) == 1
+    kept = []
+    for step in (10, 20, 30, 40):
+        before, points = points, renew(target, sampling, params, jax.random.key(step), points, jnp.asarray(step))
+        old, new = (np.asarray(p.rows["residual"])[:, 0] for p in (before, points))
+        kept.append(int(np.isin(new, old).sum()))
+        if kept[-1]:  # the youngest stay, behind the new ones
+            np.testing.assert_array_equal(new[4:], old[:12])
+            np.testing.assert_array_equal(points.importance["residual"][4:], before.importance["residual"][:12])
+        assert np.all(np.asarray(points.importance["residual"]) == 1) == (step < 20)
+    assert kept == [0, 0, 12, 12]
+
+
+def test_renewal_of_a_union_keeps_its_shares(heat):
+    """The ends of a rod are two sets: however often a fifth of the points is replaced, both keep half."""
+    target = kd.objective(heat)
+    params = kd.init_params(heat, target.network, jax.random.key(0))
+    sampling = kd.Sampling(every=1, replace=0.2)
+    points = draw_evenly(target, sampling, jax.random.key(1))
+    for step in range(1, 12):
+        points = renew(target, sampling, params, jax.random.key(step), points, jnp.asarray(step))
+    assert abs(np.mean(np.asarray(points.rows["boundary"])[:, 1]) - 0.5) < 0.05
 
 
 def test_errors(decay, unchecked):
@@ -163,10 +203,14 @@ def test_errors(decay, unchecked):
         kd.box((0,), (1,), "halton")
     with pytest.raises(ValueError, match="every=-1"):
         kd.Sampling(every=-1)
-    with pytest.raises(ValueError, match="candidates=0"):
+    with pytest.raises(ValueError, match="candidates=0 must be at least 1"):
         kd.Sampling(candidates=0)
+    with pytest.raises(ValueError, match="replace=0 must be above 0 and at most 1"):
+        kd.Sampling(replace=0)
+    with pytest.raises(ValueError, match=r"share=1\.5"):
+        kd.Sampling(share=1.5)
     target = kd.objective(decay)
     params = kd.init_params(decay, target.network, jax.random.key(0))
-    stage = kd.Adam(1, sampling=kd.Sampling(adaptive=("residul",)))
+    stage = kd.Adam(1, sampling=kd.Sampling(every=1, adaptive=("residul",)))
     with pytest.raises(ValueError, match="'residul' is unknown; did you mean 'residual'"):
         kd.fit(target, params, jax.random.key(0), (stage,))

@@ -111,14 +111,15 @@ def test_no_gradient_reaches_the_teacher(pair):
 
 @pytest.mark.slow
 def test_distill_has_the_term(decay, untrained):
-    """A student trained on soft targets alone becomes its teacher, whatever the equation says."""
+    """A student trained by the loss of the paper, on soft targets alone, becomes its teacher, whatever the equation."""
     teacher = untrained(decay, 3)
     student = kd.distill(
         teacher,
         jax.random.key(0),
         network=kd.MLP((6,)),
         stages=(kd.LBFGS(60),),
-        weights={"residual": 0.0, "initial": 0.0},
+        imitate=(),
+        weights={"residual": 0.0, "initial": 0.0, "soft_target": 1.0},
         terms={"soft_target": kd.soft_target(teacher, count=64)},
         progress=False,
     )
@@ -126,6 +127,19 @@ def test_distill_has_the_term(decay, untrained):
     assert float(jnp.max(jnp.abs(student(z) - teacher(z)))) < 1e-3 * float(jnp.max(jnp.abs(teacher(z))))
     assert float(student.training[-1].history["soft_target"][-1]) < 1e-7
     assert "residual" in student.training[-1].history
+
+
+def test_distill_imitates_and_then_learns(decay, untrained):
+    """From a teacher that is wrong: first its equal, then, by physics alone, better than it."""
+    teacher = untrained(decay, 3)
+    student = kd.distill(
+        teacher, jax.random.key(0), network=kd.MLP((6,)), stages=(kd.LevenbergMarquardt(40),), progress=False
+    )
+    imitated, learnt = student.training
+    assert set(imitated.history) == {"loss", "soft_target"}
+    assert imitated.history["soft_target"][-1] < 1e-6
+    assert set(learnt.history) == {"loss", "residual", "initial"}
+    assert kd.evaluate(student).relative_l2 < 1e-4 < kd.evaluate(teacher).relative_l2
 
 
 @pytest.mark.parametrize("name", ["sigma_teacher", "sigma_student", "temperature"])

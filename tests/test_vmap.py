@@ -74,6 +74,7 @@ def test_distill_over_keys_and_weights(decay, untrained):
         return kd.distill(
             teacher,
             key,
+            imitate=(),
             stages=(kd.Adam(10, 1e-2),),
             weights={"soft_target": weight},
             terms={"soft_target": kd.soft_target(teacher, count=16)},
@@ -91,7 +92,7 @@ def test_distill_inside_jit_over_teachers(decay, untrained):
     stacked = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *teachers)
 
     def teach(teacher, key):
-        return kd.distill(teacher, key, stages=(kd.Adam(5, 1e-2),))
+        return kd.distill(teacher, key, imitate=(kd.Adam(5, 1e-2),), stages=(kd.Adam(5, 1e-2),))
 
     students = jax.jit(jax.vmap(teach))(stacked, KEYS[:2])
     for i in range(2):

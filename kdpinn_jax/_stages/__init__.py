@@ -5,3 +5,5 @@ from ._stage import Stage as Stage
 from ._stage import Step as Step
 from .adam import Adam as Adam
 from .lbfgs import LBFGS as LBFGS
+from .levenberg_marquardt import LevenbergMarquardt as LevenbergMarquardt
+from .ssbroyden import SSBroyden as SSBroyden

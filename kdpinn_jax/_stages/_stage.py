@@ -1,7 +1,7 @@
 """What ``fit`` asks of a stage."""
 
 import enum
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from jax import Array
 
@@ -20,6 +20,7 @@ class Ending(enum.IntEnum):
     LINE_SEARCH_FAILED = 4
     TIME_BUDGET = 5
     INTERRUPTED = 6
+    STALLED = 7
 
 
 class Step(NamedTuple):
@@ -34,6 +35,9 @@ class Step(NamedTuple):
 @runtime_checkable  # the tests check argument types while they run
 class Stage(Protocol):
     """An optimiser with its numbers: a pytree (learning rates dynamic, step counts static) and three pure functions."""
+
+    #: Steps between records of the history, and between two looks at the clock: a second's at most.
+    record_every: ClassVar[int]
 
     @property
     def steps(self) -> int:

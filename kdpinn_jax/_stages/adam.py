@@ -2,7 +2,7 @@
 
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,8 @@ class Adam:
     learning_rate: ArrayLike = 2e-3
     schedule: optax.Schedule | None = None
     sampling: Sampling = Sampling(every=1)
+
+    record_every: ClassVar[int] = 20
 
     def __post_init__(self) -> None:
         if isinstance(self.steps, int) and self.steps < 1:

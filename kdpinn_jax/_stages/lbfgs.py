@@ -3,7 +3,7 @@
 import functools
 import warnings
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +42,8 @@ class LBFGS:
     steps: int = 2000
     history: int = 50
     sampling: Sampling = Sampling()
+
+    record_every: ClassVar[int] = 20
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.history < 1:

@@ -11,6 +11,9 @@ from ..references.burgers import burgers as reference
 
 T, X = 0, 1
 LOWER, UPPER = (0.0, -1.0), (1.0, 1.0)
+#: δ of the even coordinate, four times the usual ν: about the width of the shock. Of 3, 4 and 10 ν and |x| with an odd
+#: factor tanh(x/δ) or x, this trained fastest; any other ν trains with it too.
+CORE = 0.04 / np.pi
 
 
 def residual(u, z, c):
@@ -25,9 +28,20 @@ def initial(z, c):
     return -jnp.sin(jnp.pi * z[X:])
 
 
+def even_coordinate(x):
+    """ξ(x) = √(x² + δ²): |x| with its kink rounded, fine where the shock is; x/ξ is its slope and odd."""
+    return jnp.sqrt(x**2 + CORE**2)
+
+
+def embed(z):
+    """(2t − 1, 2ξ(x) − 1): even in x."""
+    return jnp.stack([2 * z[T] - 1, 2 * even_coordinate(z[X]) - 1])
+
+
 def ansatz(net, z, c):
-    """u = −sin πx + t (1 − x²) N(t, x): the initial value at t = 0, zero at x = ±1."""
-    return initial(z, c) + z[T] * (1 - z[X] ** 2) * net(z)
+    """u = −sin πx + t (1 − x²) x/ξ(x) N(t, ξ(x)): the initial value at t = 0, zero at x = ±1, odd in x as u is."""
+    x = z[X]
+    return initial(z, c) + z[T] * (1 - x**2) * x / even_coordinate(x) * net(z)
 
 
 #: uₜ + u uₓ = ν uₓₓ on t ∈ [0, 1], x ∈ [−1, 1], u(0, x) = −sin πx, u(t, ±1) = 0. ν = 0.01/π gives a shock of width
@@ -46,6 +60,7 @@ burgers = Problem(
     },
     coefficients={"nu": 0.01 / np.pi},
     weights={"initial": 10.0, "boundary": 10.0},
+    embed=embed,
     ansatz=ansatz,
     enforced=("initial", "boundary"),
     reference=reference,

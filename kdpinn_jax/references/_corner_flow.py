@@ -37,40 +37,61 @@ _FORCE = np.array([-_B * _C, _B * _C, _B * _D, 0, 2 * _C * _D, _D**2 - _C**2, 0,
 _TORQUE = np.array([-_D - _C * _D, _C * _D - _D, _C + _D**2, _C**2 + _D**2, _D**2 - _C**2, -2 * _C * _D, 0, 0, 0])
 
 
-def _angular(coefficients: np.ndarray, theta: Any, xp: Any = np) -> Any:
-    waves = (1.0, xp.cos(2 * theta), xp.sin(2 * theta))
-    return sum(float(c) * theta ** (i // 3) * waves[i % 3] for i, c in enumerate(coefficients) if c)
+def _angular(coefficients: np.ndarray, theta: Any, waves: tuple[Any, Any]) -> Any:
+    """Σ cᵢ θᵖ wave; ``waves`` are cos 2θ and sin 2θ."""
+    factors = (1.0, *waves)
+    return sum(float(c) * theta ** (i // 3) * factors[i % 3] for i, c in enumerate(coefficients) if c)
+
+
+def _waves(x: Any, y: Any) -> tuple[Any, Any]:
+    """cos 2θ and sin 2θ, rational in the coordinates; at the corner itself those of the lid."""
+    square = x**2 + y**2
+    at_corner = square == 0
+    return (x**2 - y**2 + at_corner) / (square + at_corner), 2 * x * y / (square + at_corner)
+
+
+def _exact(coefficients: np.ndarray) -> np.ndarray:
+    """Zero where the solution of the equations is zero but for rounding."""
+    return np.where(np.abs(coefficients) < 1e-12, 0.0, coefficients)
 
 
 def _inertial_correction() -> tuple[np.ndarray, float]:
     """f₂ and c: nine equations for the coefficients and four conditions on the walls, which they satisfy exactly."""
     unit = np.eye(3 * _POWERS)
-    at_walls = [[_angular(row, theta) for row in unit] for theta in (0.0, np.pi / 2)]
+    at_walls = [[_angular(row, theta, waves) for row in unit] for theta, waves in ((0.0, (1, 0)), (np.pi / 2, (-1, 0)))]
     walls = np.array([*at_walls, *(np.array(row) @ _DERIVATIVE for row in at_walls)])
     operator = np.linalg.matrix_power(_DERIVATIVE, 3) + 4 * _DERIVATIVE
     matrix = np.block([[operator, -unit[:, :1]], [walls, np.zeros((4, 1))]])
     found = np.linalg.lstsq(matrix, np.concatenate([_FORCE, np.zeros(4)]), rcond=None)[0]
-    return found[:-1], float(found[-1])
+    return _exact(found[:-1]), float(found[-1])
 
 
 _F2, _LOG = _inertial_correction()
-_F2_SLOPE = _DERIVATIVE @ _F2
-_F2_VORTICITY = _DERIVATIVE @ _F2_SLOPE + 4 * _F2
-_G = np.linalg.lstsq(_DERIVATIVE, _TORQUE, rcond=None)[0]
+_F2_SLOPE = _exact(_DERIVATIVE @ _F2)
+_F2_VORTICITY = _exact(_DERIVATIVE @ _F2_SLOPE + 4 * _F2)
+_G = _exact(np.linalg.lstsq(_DERIVATIVE, _TORQUE, rcond=None)[0])
 #: Pressure and log r have no value at the corner itself: r is not taken below this.
 _SMALLEST_RADIUS = 1e-9
 
 
-def stream(x: Any, y: Any, inertia: float, xp: Any = np) -> Any:
+def stream(x: Any, y: Any, inertia: Any, xp: Any = np) -> Any:
     """ψ at X = x, Y = y; ``inertia`` is Re where the lid leaves the wall, −Re where it meets it, 0 without f₂."""
     theta = xp.arctan2(y, x)
-    return _B * y + theta * (_C * x + _D * y) + inertia * (x**2 + y**2) * _angular(_F2, theta, xp)
+    return _B * y + theta * (_C * x + _D * y) + inertia * (x**2 + y**2) * _angular(_F2, theta, _waves(x, y))
 
 
-def pressure(x: Any, y: Any, inertia: float, xp: Any) -> Any:
+def gradient(x: Any, y: Any, inertia: Any, xp: Any) -> tuple[Any, Any]:
+    """(ψ_X, ψ_Y), away from the corner itself, where they have no value."""
+    theta, waves = xp.arctan2(y, x), _waves(x, y)
+    turning = (_C * x + _D * y) / (x**2 + y**2)
+    f2, slope = inertia * _angular(_F2, theta, waves), inertia * _angular(_F2_SLOPE, theta, waves)
+    return _C * theta - y * turning + 2 * x * f2 - y * slope, _B + _D * theta + x * turning + 2 * y * f2 + x * slope
+
+
+def pressure(x: Any, y: Any, inertia: Any, xp: Any) -> Any:
     """p + ½|u|² of both terms, up to a constant."""
     theta, square = xp.arctan2(y, x), xp.maximum(x**2 + y**2, _SMALLEST_RADIUS**2)
-    return -2 / inertia * (_C * x + _D * y) / square - _LOG * xp.log(square) / 2 + _angular(_G, theta, xp)
+    return -2 / inertia * (_C * x + _D * y) / square - _LOG * xp.log(square) / 2 + _angular(_G, theta, _waves(x, y))
 
 
 class Derivatives(NamedTuple):
@@ -88,15 +109,14 @@ class Derivatives(NamedTuple):
 
 def derivatives(x: np.ndarray, y: np.ndarray, inertia: float) -> Derivatives:
     """What the numerical solution needs of the corner flow, by the chain rule."""
-    theta, square = np.arctan2(y, x), x**2 + y**2
-    turning = (_C * x + _D * y) / square
-    f2, slope = inertia * _angular(_F2, theta), inertia * _angular(_F2_SLOPE, theta)
-    swirl = inertia * _angular(_F2_VORTICITY, theta)
-    swirl_slope = inertia * _angular(_DERIVATIVE @ _F2_VORTICITY, theta) / square
-    torque = _angular(_TORQUE, theta)
+    theta, square, waves = np.arctan2(y, x), x**2 + y**2, _waves(x, y)
+    swirl = inertia * _angular(_F2_VORTICITY, theta, waves)
+    swirl_slope = inertia * _angular(_DERIVATIVE @ _F2_VORTICITY, theta, waves) / square
+    torque = _angular(_TORQUE, theta, waves)
+    psi_x, psi_y = gradient(x, y, inertia, np)
     return Derivatives(
-        x=_C * theta - y * turning + 2 * x * f2 - y * slope,
-        y=_B + _D * theta + x * turning + 2 * y * f2 + x * slope,
+        x=psi_x,
+        y=psi_y,
         laplacian=2 * (_D * x - _C * y) / square + swirl,
         inertial_laplacian=swirl,
         friction_x=-y * swirl_slope,

@@ -1,0 +1,62 @@
+"""The damped least-squares step of a dense Jacobian, by Cholesky, in whichever form is the smaller system.
+
+With J (R × P), damping λ and Marquardt's scaling D = diag(dⱼ) every step is of the form
+
+    x = (JᵀJ + λD)⁻¹ Jᵀv = D⁻¹Jᵀ (J D⁻¹Jᵀ + λI)⁻¹ v,
+
+the first with P unknowns, the second (the kernel form) with R, for networks with more parameters than residuals.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+#: Columns of a panel of the Gram matrix, of which only the lower triangle is computed. Narrow panels save more of the
+#: upper half, wide ones are faster products; measured for 921 and 2403 parameters (benchmarks/iteration.py).
+PANEL, WIDE_PANEL, WIDE = 256, 512, 1500
+
+
+class Gram(NamedTuple):
+    """JᵀJ or the kernel form's J D⁻¹Jᵀ, its lower triangle, and what turns v into x."""
+
+    jacobian: Float[Array, "r p"]
+    scale: Float[Array, " p"]
+    matrix: Float[Array, "s s"]
+
+    @property
+    def is_kernel(self) -> bool:
+        return self.jacobian.shape[0] < self.jacobian.shape[1]
+
+
+def gram(jacobian: Float[Array, "r p"], scale: Float[Array, " p"]) -> Gram:
+    """The matrix to factorise for this Jacobian and scaling, without damping."""
+    rows, columns = jacobian.shape
+    if rows < columns:
+        scaled = jacobian / jnp.sqrt(scale)[None, :]
+        return Gram(jacobian, scale, _lower_product(scaled))
+    return Gram(jacobian, scale, _lower_product(jacobian.T))
+
+
+def _lower_product(a: Float[Array, "s t"]) -> Float[Array, "s s"]:
+    """The lower triangle of A Aᵀ; what lies above it is zero or, in a panel's diagonal block, there too."""
+    size = len(a)
+    width = PANEL if size < WIDE else WIDE_PANEL
+    starts = range(0, size, width)
+    panels = [jnp.pad(a[start:] @ a[start : start + width].T, ((start, 0), (0, 0))) for start in starts]
+    return jnp.concatenate(panels, axis=1)
+
+
+def factorise(system: Gram, damping: Float[Array, ""]) -> Float[Array, "s s"]:
+    """The Cholesky factor of the damped matrix; NaN where it is not positive definite in this precision."""
+    diagonal = damping * (jnp.ones(len(system.matrix), system.scale.dtype) if system.is_kernel else system.scale)
+    return jax.lax.linalg.cholesky(system.matrix + jnp.diag(diagonal), symmetrize_input=False)
+
+
+def solve(system: Gram, factor: Float[Array, "s s"], v: Float[Array, " r"]) -> Float[Array, " p"]:
+    """x for a residual-like vector v."""
+    if system.is_kernel:
+        return (jax.scipy.linalg.cho_solve((factor, True), v) @ system.jacobian) / system.scale
+    return jax.scipy.linalg.cho_solve((factor, True), v @ system.jacobian)

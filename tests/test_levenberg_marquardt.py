@@ -1,0 +1,132 @@
+"""Levenberg–Marquardt: its Jacobian, its linear algebra, its steps, and what it reaches where a solution is known."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+import kdpinn_jax as kd
+from kdpinn_jax._draw import draw_evenly, renew
+from kdpinn_jax._objective import weighted_jacobian, weighted_residuals
+from kdpinn_jax._residuals import SHARED_BLOCK
+from kdpinn_jax._stages._normal_equations import PANEL, factorise, gram, solve
+
+KEY = jax.random.key(0)
+FIXED = kd.Sampling()
+
+
+@pytest.mark.parametrize("count", [7, SHARED_BLOCK + 3])
+def test_jacobian_and_residuals(heat, count):
+    """The vector's length is the loss, and its Jacobian is that of automatic differentiation, row for row."""
+    terms = {name: replace(term, count=count) for name, term in heat.terms.items()}
+    target = kd.objective(heat, kd.MLP((4,)), terms=terms, weights={"initial": 3.0})
+    params = kd.init_params(heat, target.network, KEY)
+    sampling = kd.Sampling(every=1, adaptive=("residual",), unbiased=True)
+    points = renew(target, sampling, params, jax.random.key(1), draw_evenly(target, sampling, KEY), jnp.asarray(1))
+    vector, unravel = ravel_pytree(params)
+    residual, jacobian = weighted_jacobian(target, params, points)
+    of_vector = lambda v: weighted_residuals(target, unravel(v), points)
+    np.testing.assert_allclose(residual, of_vector(vector), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(jacobian, jax.jacfwd(of_vector)(vector), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(jnp.sum(residual**2), kd.loss(target, params, points), rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(60, 20), (20, 60), (PANEL + 9, PANEL + 5)])
+def test_damped_step_is_the_least_squares_solution(shape):
+    """min |Jx − v|² + λ xᵀDx in both forms, against a dense solver on the stacked system."""
+    rng = np.random.default_rng(0)
+    jacobian, v, scale = rng.normal(size=shape), rng.normal(size=shape[0]), rng.uniform(0.1, 10, shape[1])
+    system = gram(jnp.asarray(jacobian), jnp.asarray(scale))
+    assert system.is_kernel == (shape[0] < shape[1])
+    for damping in (1e-6, 1.0):
+        got = solve(system, factorise(system, jnp.asarray(damping)), jnp.asarray(v))
+        stacked = np.concatenate([jacobian, np.diag(np.sqrt(damping * scale))])
+        want = np.linalg.lstsq(stacked, np.concatenate([v, np.zeros(shape[1])]), rcond=None)[0]
+        np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-9)
+
+
+def train(problem, key=KEY, network=None, stage=kd.LevenbergMarquardt(60, sampling=FIXED), **more):
+    return kd.train_teacher(problem, key, network=network, stages=(stage,), progress=False, **more)
+
+
+@pytest.mark.parametrize("width", [6, 40])
+def test_a_known_solution(decay, width):
+    """32 + 1 residuals: more than the 19 parameters of width 6, fewer than the 121 of width 40 (the kernel form)."""
+    model = train(decay, network=kd.MLP((width,)))
+    assert kd.evaluate(model).relative_l2 < 1e-6
+    loss = model.training[0].history["loss"]
+    assert np.all(np.diff(loss) <= 0)  # fixed points: no step climbs
+    assert loss[-1] < 1e-10
+
+
+def test_it_needs_few_steps_where_adam_needs_many(decay):
+    second = train(decay, stage=kd.LevenbergMarquardt(20, sampling=FIXED))
+    first = train(decay, stage=kd.Adam(400, 1e-2))
+    assert kd.evaluate(second).relative_l2 < 0.01 * kd.evaluate(first).relative_l2
+
+
+def test_float32(decay, float32):
+    model = train(decay)
+    assert model.dtype == jnp.float32
+    assert kd.evaluate(model).relative_l2 < 1e-3
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(model.params))
+
+
+def test_a_factorisation_that_fails_raises_the_damping(decay, float32):
+    """λ far below what float32 resolves: it is raised until the step is finite, and the loss falls all the same."""
+    model = train(decay, network=kd.MLP((8,)), stage=kd.LevenbergMarquardt(8, damping=1e-12, sampling=FIXED))
+    loss = model.training[0].history["loss"]
+    assert np.isfinite(loss).all()
+    assert loss[-1] < loss[0]
+
+
+def test_vmap_over_keys_dampings_and_weights(decay):
+    keys, dampings, weights = jax.random.split(KEY, 2), jnp.array([1e-3, 1e-1]), jnp.array([1.0, 10.0])
+
+    def run(key, damping, weight):
+        stage = kd.LevenbergMarquardt(6, damping, sampling=kd.Sampling(every=3, adaptive=("residual",), unbiased=True))
+        return train(decay, key, stage=stage, weights={"initial": weight})
+
+    members = jax.vmap(run)(keys, dampings, weights)
+    for i in range(2):
+        alone = run(keys[i], float(dampings[i]), float(weights[i]))
+        member = jax.tree.map(lambda leaf, i=i: leaf[i], members)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), member.params, alone.params)
+        np.testing.assert_allclose(member.training[0].fresh_loss, alone.training[0].fresh_loss, rtol=1e-4)
+
+
+def test_at_a_minimum_it_says_that_it_stalls(decay):
+    """u(0) = 1 and u(0) = 0 at once: the least loss is ½, and no step lowers it."""
+    other = kd.Term(kd.box((0,), (0,)), kd.dirichlet(0.0), count=1)
+    model = train(
+        decay,
+        network=kd.MLP((2,)),
+        weights={"residual": 0.0},
+        terms={"contradiction": other},
+        stage=kd.LevenbergMarquardt(200, sampling=FIXED),
+    )
+    report = model.training[0]
+    assert report.ending == kd.Ending.STALLED
+    assert report.went_wrong
+    assert report.history["loss"][-1] == pytest.approx(0.5, abs=1e-9)
+    assert report.why().startswith(f"stalled at step {report.steps} of 200: no step lowers the loss")
+
+
+def test_warnings(heat, decay):
+    assert kd.warnings(train(decay).training) == ()
+    assert kd.warnings(()) == ()
+    few = {name: replace(term, count=6) for name, term in heat.terms.items()}
+    said = kd.warnings(train(heat, network=kd.MLP((16, 16)), terms=few).training)
+    assert len(said) == 1
+    assert "it fits its points, not the equation" in said[0]
+    idle = kd.warnings(train(decay, stage=kd.Adam(60, 1e-9)).training)
+    assert len(idle) == 1
+    assert "no progress" in idle[0]
+
+
+def test_arguments(unchecked):
+    with pytest.raises(ValueError, match="LevenbergMarquardt: steps=0 must be at least 1"):
+        kd.LevenbergMarquardt(0)

@@ -1,0 +1,213 @@
+"""The self-scaled Broyden stage: its matrix is an inverse Hessian, its steps fall, and its endings tell the truth."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+import kdpinn_jax as kd
+from kdpinn_jax._stages import ssbroyden
+
+T = np.linspace(0, 1, 21)[:, None]
+STAGE = kd.SSBroyden()
+init, step = jax.jit(STAGE.init), jax.jit(STAGE.step)
+
+
+def flat(tree):
+    return np.asarray(ravel_pytree(tree)[0])
+
+
+@pytest.fixture(scope="module")
+def start(decay):
+    """An objective, initial parameters, fixed points."""
+    target = kd.objective(decay)
+    return (
+        target,
+        kd.init_params(decay, target.network, jax.random.key(0)),
+        kd.sample(target, jax.random.key(1)),
+    )
+
+
+@pytest.fixture(scope="module")
+def walk(start):
+    """The first forty steps on fixed points: (s, y, the step) of each. One trace."""
+    target, params, points = start
+    memory = init(target, params, points)
+    steps = []
+    for _ in range(40):
+        new = step(target, params, memory, points)
+        steps.append((flat(new.params) - flat(params), np.asarray(new.memory.gradient - memory.gradient), new))
+        params, memory = new.params, new.memory
+    assert init._cache_size() == step._cache_size() == 1
+    return steps
+
+
+def test_solves_the_equation(decay):
+    """Points renewed twice, H kept."""
+    stages = (kd.SSBroyden(150, sampling=kd.Sampling(every=50)),)
+    model = kd.train_teacher(decay, jax.random.key(0), stages=stages)
+    assert np.max(np.abs(np.asarray(model(T)) - np.exp(-T))) < 1e-4
+    assert model.training[0].why() == "completed its 150 steps"
+
+
+def test_never_climbs(start, walk):
+    losses = [float(kd.loss(*start)), *(float(new.loss) for _, _, new in walk)]
+    assert np.all(np.diff(losses) < 0)
+    assert losses[-1] < 1e-4 * losses[0]
+
+
+def test_secant_equation(walk):
+    """H y = s, the inverse of B s = y."""
+    for s, y, new in walk:
+        np.testing.assert_allclose(np.asarray(new.memory.inverse) @ y, s, rtol=0, atol=1e-9 * np.linalg.norm(s))
+
+
+def test_inverse_is_symmetric_and_positive_definite(walk):
+    for _, _, new in walk:
+        inverse = np.asarray(new.memory.inverse)
+        np.testing.assert_array_equal(inverse, inverse.T)
+        assert np.linalg.eigvalsh(inverse)[0] > 0
+
+
+def test_memory_is_of_the_parameters(start, walk):
+    """Value, gradient and direction are handed on from step to step, not computed anew."""
+    target, _, points = start
+    for _, _, new in walk:
+        (value, _), gradient = kd.loss_and_grad(target, new.params, points)
+        memory = new.memory
+        assert float(new.loss) == pytest.approx(float(value), rel=1e-12)
+        np.testing.assert_allclose(memory.gradient, flat(gradient), rtol=1e-9, atol=1e-14)
+        newton = -np.asarray(memory.inverse) @ flat(gradient)
+        np.testing.assert_allclose(memory.direction, newton, rtol=0, atol=1e-9 * np.linalg.norm(newton))
+
+
+def test_renew_keeps_the_inverse(start, walk):
+    target, _, _ = start
+    new, fresh = walk[-1][2], kd.sample(target, jax.random.key(2))
+    memory = STAGE.renew(target, new.params, new.memory, fresh)
+    (value, _), gradient = kd.loss_and_grad(target, new.params, fresh)
+    np.testing.assert_array_equal(memory.inverse, new.memory.inverse)
+    assert float(memory.value) == pytest.approx(float(value), rel=1e-12)
+    np.testing.assert_allclose(memory.direction, -np.asarray(memory.inverse) @ flat(gradient), rtol=1e-9, atol=1e-14)
+
+
+@pytest.mark.parametrize("size", [2, 5])
+def test_minimum_of_a_quadratic_in_n_steps(size):
+    """½ xᵀAx with exact line searches: the directions of Broyden's family are conjugate, however H is scaled."""
+    q = np.linalg.qr(np.random.default_rng(0).normal(size=(size, size)))[0]
+    hessian = jnp.asarray(q @ np.diag(np.geomspace(1, 30, size)) @ q.T)
+    x = jnp.arange(1.0, size + 1)
+    memory = ssbroyden._Memory(
+        inverse=jnp.eye(size),
+        value=jnp.zeros(()),
+        gradient=hessian @ x,
+        direction=-hessian @ x,
+        decrease=jnp.zeros(()),
+        fresh=jnp.asarray(True),
+        failures=jnp.asarray(0),
+    )
+    update = jax.jit(ssbroyden._update)
+    for _ in range(size):
+        assert float(jnp.linalg.norm(x)) > 1e-2
+        d, slope = memory.direction, jnp.vdot(memory.gradient, memory.direction)
+        length = -slope / (d @ hessian @ d)
+        x = x + length * d
+        end = ssbroyden._Trial(length, jnp.zeros(()), jnp.zeros(()), hessian @ x)
+        inverse, direction = update(memory, end, slope, jnp.asarray(True))
+        memory = memory._replace(inverse=inverse, gradient=end.gradient, direction=direction, fresh=jnp.asarray(False))
+    assert float(jnp.linalg.norm(x)) < 1e-9
+
+
+@pytest.mark.parametrize("first", [1e-3, 1.0, 30.0])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda a: (a - 2.0) ** 2,
+        lambda a: jnp.cosh(a - 0.01),
+        lambda a: -a / (a**2 + 2.0),  # Moré & Thuente (1994), eq. 5.1
+        lambda a: (a + 0.004) ** 5 - 2 * (a + 0.004) ** 4,  # eq. 5.2
+        lambda a: -jnp.sqrt(a + 1e-3) + a - jnp.log(40.0 - a),  # nothing beyond 40
+    ],
+)
+def test_line_search_meets_the_strong_wolfe_conditions(loss, first):
+    def at(length):
+        slope = jax.grad(loss)(length)
+        return ssbroyden._Trial(length, loss(length), slope, slope[None])
+
+    start = at(jnp.asarray(0.0))
+    end, found = jax.jit(ssbroyden._line_search, static_argnums=0)(at, start, jnp.asarray(first))
+    assert bool(found)
+    assert float(end.value) <= float(start.value + 1e-4 * end.length * start.slope)
+    assert abs(float(end.slope)) <= 0.9 * abs(float(start.slope))
+    assert float(end.value) == pytest.approx(float(loss(end.length)), rel=1e-12)
+
+
+def test_line_search_that_finds_nothing_gives_the_lowest_trial():
+    """A loss that falls for ever, faster and faster."""
+
+    def at(length):
+        return ssbroyden._Trial(length, -length - length**2, -1 - 2 * length, jnp.ones(1))
+
+    end, found = ssbroyden._line_search(at, at(jnp.asarray(0.0)), jnp.asarray(1.0))
+    assert not bool(found)
+    assert float(end.length) == ssbroyden.EXPANSION ** (ssbroyden.TRIES - 1)
+
+
+def test_failed_searches(start, walk):
+    """The first makes H a multiple of the identity, the second in a row ends the stage; between them it recovers."""
+    target, _, points = start
+    new = walk[-1][2]
+    uphill = lambda memory: memory._replace(direction=memory.gradient)
+    once = step(target, new.params, uphill(new.memory), points)
+    np.testing.assert_array_equal(flat(once.params), flat(new.params))
+    assert int(once.ending) == kd.Ending.RUNNING
+    inverse = np.asarray(once.memory.inverse)
+    np.testing.assert_array_equal(inverse, inverse[0, 0] * np.eye(len(inverse)))
+    assert inverse[0, 0] > 0
+    recovered = step(target, once.params, once.memory, points)
+    assert float(recovered.loss) < float(once.loss)
+    assert int(recovered.memory.failures) == 0
+    twice = step(target, once.params, uphill(once.memory), points)
+    assert int(twice.ending) == kd.Ending.LINE_SEARCH_FAILED
+    assert float(twice.loss) == float(new.loss)
+    assert int(STAGE.renew(target, once.params, once.memory, points).failures) == 0
+
+
+def test_float32_solves_then_stalls_with_words(decay, float32):
+    target = kd.objective(decay)
+    params = kd.init_params(decay, target.network, jax.random.key(0))
+    stages = (kd.SSBroyden(20000, sampling=kd.Sampling()),)
+    result = kd.fit(target, params, jax.random.key(1), stages, record_every=100)
+    report = result.stages[0]
+    assert {leaf.dtype for leaf in jax.tree.leaves(result.params)} == {jnp.dtype("float32")}
+    model = kd.Model(decay, target.network, result.params, target.coefficients)
+    assert np.max(np.abs(np.asarray(model(T.astype(np.float32))) - np.exp(-T))) < 2e-3
+    assert kd.Ending(report.ending) is kd.Ending.LINE_SEARCH_FAILED
+    assert report.steps < 20000
+    assert "line search failed at step" in report.why()
+
+
+def test_vmap_gives_the_numbers_of_single_runs(decay, start):
+    """Members of other parameters and points, whose line searches are not equally long."""
+    target = start[0]
+    member = lambda k: (kd.init_params(decay, target.network, jax.random.key(k)), kd.sample(target, jax.random.key(k)))
+    alone = [(params, init(target, params, points), points) for params, points in map(member, range(3))]
+    together = jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone)
+    step_all = jax.jit(jax.vmap(STAGE.step, in_axes=(None, 0, 0, 0)))
+    for _ in range(12):
+        news = step_all(target, *together)
+        together = (news.params, news.memory, together[2])
+        for i, (params, memory, points) in enumerate(alone):
+            new = step(target, params, memory, points)
+            alone[i] = (new.params, new.memory, points)
+            assert float(news.loss[i]) == pytest.approx(float(new.loss), rel=1e-8)
+    for i, (params, memory, _) in enumerate(alone):
+        np.testing.assert_allclose(flat(jax.tree.map(lambda leaf, i=i: leaf[i], together[0])), flat(params), rtol=1e-6)
+        np.testing.assert_allclose(together[1].inverse[i], memory.inverse, rtol=1e-6, atol=1e-9)
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="SSBroyden: steps=0 must be at least 1"):
+        kd.SSBroyden(0)
+    assert kd.SSBroyden().sampling.every == 200
