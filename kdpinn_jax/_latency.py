@@ -23,7 +23,7 @@ from ._predict import compile_predict
 #: Points a call, and calls: a thousand where a call is short enough that its spread matters most.
 REPEATS = {1: 1000, 1024: 1000, 10_000: 300}
 #: Seconds for all calls of one N, so that a slow machine still answers soon; 100 calls are made whatever they take.
-LONGEST = 2.0
+LONGEST = 1.0
 FEWEST = 100
 
 

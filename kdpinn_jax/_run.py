@@ -43,7 +43,8 @@ def distill_by(teacher: Model, options: Options) -> Model:
         teacher,
         jax.random.split(jax.random.key(options.seed))[1],
         network=_network(teacher.problem.student, options.layers, options.activation),
-        imitate=chosen.imitate if is_trained(teacher) else (),
+        # A teacher that got nowhere, or somewhere else, would have to be unlearnt.
+        imitate=chosen.imitate if is_trained(teacher) and not warnings(teacher.training) else (),
         stages=chosen.student,
         weights=dict(chosen.weights) | dict(options.weights),
         coefficients=options.coefficients,

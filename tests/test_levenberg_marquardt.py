@@ -98,6 +98,16 @@ def test_vmap_over_keys_dampings_and_weights(decay):
         np.testing.assert_allclose(member.training[0].fresh_loss, alone.training[0].fresh_loss, rtol=1e-4)
 
 
+def test_at_the_bottom_it_has_converged(decay):
+    """One condition at one point: some steps solve it to the last bit, and none is left to take."""
+    model = train(decay, stage=kd.LevenbergMarquardt(200, sampling=FIXED), weights={"residual": 0.0})
+    report = model.training[0]
+    assert report.ending == kd.Ending.CONVERGED
+    assert not report.went_wrong
+    assert report.steps < 100
+    assert report.history["initial"][-1] < 1e-30
+
+
 def test_at_a_minimum_it_says_that_it_stalls(decay):
     """u(0) = 1 and u(0) = 0 at once: the least loss is ½, and no step lowers it."""
     other = kd.Term(kd.box((0,), (0,)), kd.dirichlet(0.0), count=1)

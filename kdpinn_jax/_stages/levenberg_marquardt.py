@@ -58,8 +58,8 @@ class LevenbergMarquardt:
     points that made it is tried again with a larger λ; no step climbs. The cost of a step is R P² (R residuals, P
     parameters, R < P: R² P) and its memory R P numbers: made for networks of up to some ten thousand parameters.
 
-    float64 is what it needs: in float32 small λ leave JᵀJ + λD indefinite, λ is kept above 1e-6, and the relative L2
-    error stops near 1e-3.
+    float64 is what it needs: in float32 small λ leave JᵀJ + λD indefinite, so λ is kept above 1e-6 and the error stops
+    early, where a step's gain is below the rounding of the loss.
 
     Attributes:
         steps: the most steps; each evaluates the Jacobian once and the residuals about twice.
@@ -122,7 +122,9 @@ class LevenbergMarquardt:
         )
         failures = jnp.where(tried.accepted, 0, memory.failures + 1)
         stalled = (failures >= PATIENCE) | (~tried.accepted & (tried.damping >= LARGEST))
-        ending = jnp.where(stalled, Ending.STALLED, Ending.RUNNING)
+        # Below this the loss is at the rounding of the residuals' derivatives.
+        at_rest = jnp.where(tried.loss < jnp.finfo(vector.dtype).eps, Ending.CONVERGED, Ending.STALLED)
+        ending = jnp.where(stalled, at_rest, Ending.RUNNING)
         return Step(unravel(tried.vector), _Memory(tried.damping, scale, failures), tried.loss, ending)
 
     def renew(self, objective: Objective, params: Params, memory: _Memory, points: Points) -> _Memory:

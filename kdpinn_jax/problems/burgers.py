@@ -11,8 +11,8 @@ from ..references.burgers import burgers as reference
 
 T, X = 0, 1
 LOWER, UPPER = (0.0, -1.0), (1.0, 1.0)
-#: δ of the even coordinate, four times the usual ν: about the width of the shock. Of 3, 4 and 10 ν and |x| with an odd
-#: factor tanh(x/δ) or x, this trained fastest; any other ν trains with it too.
+#: δ of the even coordinate, four times the usual ν: about the width of the shock. Of 4 ν and 10 ν, and of |x| with
+#: an odd factor x or tanh(x/δ), this trained fastest; any other ν trains with it too.
 CORE = 0.04 / np.pi
 
 
