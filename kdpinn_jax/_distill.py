@@ -11,7 +11,7 @@ import jax
 from jax import Array
 from jax.typing import ArrayLike
 
-from ._fit import fit
+from ._fit import check, fit
 from ._metrics import error_monitor
 from ._model import Model
 from ._network import MLP
@@ -119,7 +119,7 @@ def distill(
         coefficients=dict(teacher.coefficients) | dict(coefficients or {}),
     )
     imitation = replace(target, terms={"soft_target": taught}, weights={"soft_target": 1.0})
-    return _train(target, key, stages, time_budget, progress, track_error, first=(imitation, tuple(imitate)))
+    return _train(target, key, stages, time_budget, progress, track_error, imitation=(imitation, tuple(imitate)))
 
 
 def _train(
@@ -129,17 +129,18 @@ def _train(
     time_budget: float | None,
     progress: bool | None,
     track_error: bool,
-    first: tuple[Objective, tuple[Stage, ...]] | None = None,
+    imitation: tuple[Objective, tuple[Stage, ...]] | None = None,
 ) -> Model:
     """Initial parameters, then the stages on each objective in turn."""
+    check(stages, time_budget)
     key_init, key_fit = jax.random.split(key)
     params = init_params(target.problem, target.network, key_init)
     monitor = error_monitor(target) if track_error else None
     reports: tuple[StageReport, ...] = ()
     start = time.perf_counter()
     phases = [(target, tuple(stages), key_fit, 1.0)]
-    if first is not None and first[1]:
-        phases.insert(0, (*first, jax.random.fold_in(key_fit, len(stages)), IMITATION_SHARE))
+    if imitation is not None and imitation[1]:
+        phases.insert(0, (*imitation, jax.random.fold_in(key_fit, len(stages)), IMITATION_SHARE))
     for phase, its_stages, its_key, share in phases:
         left = None if time_budget is None else max(time_budget - (time.perf_counter() - start), 1e-3)
         budget = None if left is None else share * left

@@ -1,35 +1,33 @@
 """The points of a training: the first, and how a stage's ``Sampling`` renews them."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from ._names import nearest
 from ._objective import Objective, term_residuals
-from ._problem import Term
 from ._sampling import Sampling, choose_by_size
 from ._types import Params, Points
 
 
 def sample(objective: Objective, key: Array) -> Points:
     """Fresh points of every term, ``count`` of each, drawn evenly."""
-    return Points({name: term.sample(k, term.count) for name, term, k in _keyed(objective, key)}, {})
-
-
-def _keyed(objective: Objective, key: Array) -> list[tuple[str, Term, Array]]:
-    keys = jax.random.split(key, len(objective.terms))
-    terms = sorted(objective.terms.items())  # the order jit gives a dict, so that a key means the same points there
-    return [(name, term, k) for k, (name, term) in zip(keys, terms, strict=True)]
+    return draw_evenly(objective, Sampling(), key)
 
 
 def draw_evenly(objective: Objective, sampling: Sampling, key: Array) -> Points:
     """Points as the samplers give them, as many as this sampling says: a stage's first, before a residual is known."""
     for name in sampling.adaptive:
         if name not in objective.terms:
-            raise ValueError(f"Sampling: adaptive term {name!r} is unknown{nearest(name, objective.terms)}")
-    rows = {name: term.sample(k, sampling.points(term.count)) for name, term, k in _keyed(objective, key)}
+            raise ValueError(
+                f"Sampling: adaptive term {name!r} is unknown{nearest(name, objective.terms)}; the default stages look "
+                "for the equation under the name 'residual'"
+            )
+    rows = {
+        name: objective.terms[name].sample(k, sampling.points(objective.terms[name].count))
+        for name, k in _keys(objective, key).items()
+    }
     weighed = sampling.adaptive if sampling.unbiased else ()
     return Points(rows, {name: jnp.ones(len(rows[name]), rows[name].dtype) for name in weighed})
 
@@ -37,52 +35,44 @@ def draw_evenly(objective: Objective, sampling: Sampling, key: Array) -> Points:
 def renew(objective: Objective, sampling: Sampling, params: Params, key: Array, old: Points, step: Array) -> Points:
     """The points after ``step`` steps, those of ``sampling.adaptive`` terms where the residual is large.
 
-    All are new during the warm phase and at its end. Later the oldest share of each term's goes, and as many new ones
-    come to the front: a whole draw of that size, so that every part of a union of sets gets its own.
+    All are new during the warm phase and at its end. Later it is the turn of every k-th row, k = 1/replace, of the
+    next k-th after that, and so on: a row lives for k draws, and each part of a union of sets keeps its share.
     """
-    warm, whole = step < sampling.warm, step < sampling.warm + sampling.every
-    points = Points({}, {})
-    for name, term, k in _keyed(objective, key):
-        draw = _adaptive if name in sampling.adaptive else _even
-        choose = draw(objective, sampling, params, name, k)
-        n = sampling.points(term.count)
-        rows, importance = choose(n)
-        if (fresh := max(1, round(sampling.replace * n))) < n:
-            some, their_importance = choose(fresh)
-            mixed = jnp.concatenate([some, old.rows[name][: n - fresh]])
-            rows = jnp.where(whole, rows, mixed)
-            if name in old.importance:
-                kept = old.importance[name][: n - fresh]
-                importance = jnp.where(whole, importance, jnp.concatenate([their_importance, kept]))
-        points.rows[name] = rows
-        if name in old.importance:
-            points.importance[name] = jnp.where(warm, 1.0, importance)
-    return points
+    key_even, key_adaptive = jax.random.split(key)
+    fresh, keys = draw_evenly(objective, sampling, key_even), _keys(objective, key_adaptive)
+    for name in sampling.adaptive:
+        rows, importance = _where_large(objective, sampling, params, name, keys[name])
+        fresh.rows[name] = rows
+        if name in fresh.importance:
+            fresh.importance[name] = jnp.where(step < sampling.warm, 1.0, importance)
+    turns = max(1, round(1 / sampling.replace))
+    if turns == 1:
+        return fresh
+    whole = step < sampling.warm + sampling.every
+
+    def take_turns(new: Array, before: Array) -> Array:
+        due = whole | (jnp.arange(len(new)) % turns == (step // sampling.every) % turns)
+        return jnp.where(due.reshape(-1, *(1,) * (new.ndim - 1)), new, before)
+
+    return jax.tree.map(take_turns, fresh, old)
 
 
-#: How many -> that many rows, and what each counts for.
-_Choice = Callable[[int], tuple[Array, Array]]
+def _keys(objective: Objective, key: Array) -> dict[str, Array]:
+    """A key a term, in the order jit gives a dict, so that a key means the same points there."""
+    return dict(zip(sorted(objective.terms), jax.random.split(key, len(objective.terms)), strict=True))
 
 
-def _even(objective: Objective, sampling: Sampling, params: Params, name: str, key: Array) -> _Choice:
-    def choose(n: int) -> tuple[Array, Array]:
-        rows = objective.terms[name].sample(key, n)
-        return rows, jnp.ones(n, rows.dtype)
-
-    return choose
-
-
-def _adaptive(objective: Objective, sampling: Sampling, params: Params, name: str, key: Array) -> _Choice:
-    term = objective.terms[name]
+def _where_large(
+    objective: Objective, sampling: Sampling, params: Params, name: str, key: Array
+) -> tuple[Float[Array, "n columns"], Float[Array, " n"]]:
+    """Rows of a term drawn by the size of its residual, and what each must count for to leave the mean unbiased."""
     key_rows, key_choice = jax.random.split(key)
-    candidates = term.sample(key_rows, sampling.candidates * sampling.points(term.count))
+    count = sampling.points(objective.terms[name].count)
+    candidates = objective.terms[name].sample(key_rows, sampling.candidates * count)
     # Sorted by their columns: every eighth Sobol point lies in one slab of the box, but every eighth of the sorted ones
     # is a Sobol sequence again, so that equally spaced choices from them keep the points even.
     candidates = candidates[jnp.lexsort(candidates.T[::-1])]
     sizes = jnp.linalg.norm(term_residuals(objective, params, name, candidates), axis=-1)
-
-    def choose(n: int) -> tuple[Array, Array]:
-        chosen, importance = choose_by_size(key_choice, sizes, n)
-        return candidates[chosen], importance
-
-    return choose
+    # A residual that is not a number somewhere must not take the whole choice with it; the loss will show it.
+    chosen, importance = choose_by_size(key_choice, jnp.where(jnp.isfinite(sizes), sizes, 0.0), count)
+    return candidates[chosen], importance

@@ -28,7 +28,7 @@ from ._report import StageReport
 from ._stages import Ending
 
 #: Raised by one whenever an older reader would misread the file.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _KEY = "kdpinn_jax"
 _LIBRARIES = ("kdpinn_jax", "jax", "jaxlib", "flax", "optax", "jaxopt", "numpy")
 
@@ -113,22 +113,33 @@ def _summary(report: StageReport) -> dict[str, Any]:
         "seconds_compiling": float(report.seconds_compiling),
         "seconds": float(report.seconds),
         "fresh_loss": float(report.fresh_loss),
-        "mean_squares": {name: float(values[-1]) for name, values in report.history.items() if len(values)},
+        # The first record beside the last: how far the loss fell is what a warning goes by.
+        "first": _record(report, 0),
+        "last": _record(report, -1),
     }
 
 
+def _record(report: StageReport, i: int) -> dict[str, Any] | None:
+    if not len(report.record_steps):
+        return None
+    numbers = {name: float(values[i]) for name, values in report.history.items()}
+    return {"step": int(report.record_steps[i]), "seconds": float(report.record_seconds[i]), "mean_squares": numbers}
+
+
 def _restored(summary: dict[str, Any]) -> StageReport:
+    records = [record for record in (summary["first"], summary["last"]) if record is not None]
+    names = records[0]["mean_squares"] if records else ()
     return StageReport(
         stage=str(summary["stage"]),
         planned=int(summary["planned"]),
         steps=int(summary["steps"]),
         ending=int(Ending[summary["ending"]]),
-        record_steps=np.asarray([summary["steps"]]),
-        history={str(name): np.asarray([float(value)]) for name, value in summary["mean_squares"].items()},
-        fresh_loss=float(summary.get("fresh_loss", math.nan)),
+        record_steps=np.asarray([int(record["step"]) for record in records], int),
+        history={str(name): np.asarray([float(r["mean_squares"][name]) for r in records]) for name in names},
+        fresh_loss=float(summary["fresh_loss"]),
         seconds_compiling=float(summary["seconds_compiling"]),
         seconds=float(summary["seconds"]),
-        record_seconds=np.asarray([float(summary["seconds"])]),
+        record_seconds=np.asarray([float(record["seconds"]) for record in records]),
     )
 
 

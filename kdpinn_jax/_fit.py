@@ -37,17 +37,19 @@ def _begin(objective: Objective, stage: Stage, params: Params, key: Array) -> _S
     return _State(params, params, memory, points, key, jnp.asarray(0), jnp.asarray(Ending.RUNNING))
 
 
-def _step(objective: Objective, stage: Stage, state: _State) -> _State:
+def _step(objective: Objective, stage: Stage, state: _State, count: Array) -> _State:
+    """One step; ``count`` is ``state.step``, as a number that is the same for all members of a batch: under vmap a
+    draw of points then remains a branch, and is not made at every step."""
     params, proven, memory, points, key, step, _ = state
     every = stage.sampling.every
     if every:
         key, key_points = jax.random.split(key)
 
         def redraw() -> tuple[Points, Any]:
-            fresh = renew(objective, stage.sampling, params, key_points, points, step)
+            fresh = renew(objective, stage.sampling, params, key_points, points, count)
             return fresh, stage.renew(objective, params, memory, fresh)
 
-        due = (step % every == 0) & (step > 0)
+        due = (count % every == 0) & (count > 0)
         points, memory = redraw() if every == 1 else jax.lax.cond(due, redraw, lambda: (points, memory))
     new = stage.step(objective, params, memory, points)
     seen = jnp.isfinite(new.loss)
@@ -64,23 +66,41 @@ def _step(objective: Objective, stage: Stage, state: _State) -> _State:
 
 
 @jax.jit
-def _advance(objective: Objective, stage: Stage, state: _State, steps: ArrayLike) -> tuple[_State, dict[str, Array]]:
-    """At most ``steps`` steps, then the mean square of every term; a stage that has ended stands still."""
+def _advance(
+    objective: Objective, stage: Stage, state: _State, first: ArrayLike, steps: ArrayLike
+) -> tuple[_State, dict[str, Array]]:
+    """At most ``steps`` steps from number ``first`` on, then the mean square of every term; a stage that has ended
+    stands still."""
 
-    def one(_: Array, state: _State) -> _State:
+    def one(count: Array, state: _State) -> _State:
         running = state.ending == Ending.RUNNING
-        return jax.lax.cond(running, lambda s: _step(objective, stage, s), lambda s: s, state)
+        return jax.lax.cond(running, lambda s: _step(objective, stage, s, count), lambda s: s, state)
 
-    state = jax.lax.fori_loop(0, steps, one, state)
+    state = jax.lax.fori_loop(first, first + steps, one, state)
     parts = mean_squares(objective, state.params, state.points)
     return state, {"step": state.step, "loss": weighted_sum(objective, parts), **parts}
 
 
-@jax.jit
-def _at_fresh_points(objective: Objective, stage: Stage, state: _State) -> _State:
-    """An ended state at points training did not see: ``_advance`` takes no step and says what the loss is there."""
-    points = draw_evenly(objective, stage.sampling, jax.random.fold_in(state.key, 1))
-    return state._replace(points=points, ending=jnp.asarray(Ending.COMPLETED))
+def _fresh_loss(objective: Objective, stage: Stage, state: _State) -> Array:
+    """The loss at points training did not see: ``_advance`` at an ended state takes no step and says what it is."""
+    points = _draw_evenly(objective, stage.sampling, jax.random.fold_in(state.key, 1))
+    ended = state._replace(points=points, ending=jnp.asarray(Ending.COMPLETED))
+    return _advance(objective, stage, ended, 0, 1)[1]["loss"]
+
+
+_draw_evenly = jax.jit(draw_evenly, static_argnames=("sampling",))
+
+
+def check(stages: Sequence[Stage], time_budget: float | None) -> None:
+    """The arguments every training has.
+
+    Raises:
+        ValueError: no stages, or a budget that is not positive.
+    """
+    if not stages:
+        raise ValueError("fit: stages is empty; give at least one, e.g. (Adam(2000),)")
+    if time_budget is not None and not time_budget > 0:
+        raise ValueError(f"fit: time_budget={time_budget} must be positive, in seconds")
 
 
 def fit(
@@ -117,10 +137,9 @@ def fit(
     Under jit or vmap (keys, coefficients, weights, learning rates) the same numbers come out; the clock, the bar and
     the monitor are silent there, every stage begins, and a member that has ended stands still.
     """
-    if not stages:
-        raise ValueError("fit: stages is empty; give at least one, e.g. (Adam(2000),)")
-    if (record_every is not None and record_every < 1) or (time_budget is not None and not time_budget > 0):
-        raise ValueError(f"fit: record_every={record_every} must be at least 1 and time_budget={time_budget} positive")
+    check(stages, time_budget)
+    if record_every is not None and record_every < 1:
+        raise ValueError(f"fit: record_every={record_every} must be at least 1")
     if is_traced(objective, params, key, tuple(stages)):
         return _fit_traced(objective, params, key, stages, record_every)
     start = time.perf_counter()
@@ -172,15 +191,15 @@ def _run_stage(
         watch.bar.begin(watch.title + ", compiling", stage.steps)
         state = _begin(objective, stage, params, key)
         # The same call on an ended state compiles it and takes no step: that time is the compiler's alone.
-        ended = _at_fresh_points(objective, stage, state)
-        jax.block_until_ready(_advance(objective, stage, ended, every))
+        ended = state._replace(ending=jnp.asarray(Ending.COMPLETED))
+        jax.block_until_ready(_advance(objective, stage, ended, 0, every))
         compiling = time.perf_counter() - start
         watch.bar.begin(watch.title, stage.steps)
         while ending is Ending.RUNNING:
             if time.perf_counter() > watch.deadline:
                 ending = Ending.TIME_BUDGET
                 break
-            state, record = _advance(objective, stage, state, every)
+            state, record = _advance(objective, stage, state, len(rows) * every, every)
             row = {name: float(value) for name, value in record.items()}
             if watch.monitor is not None:
                 row["relative_l2"] = float(watch.monitor(state.params))
@@ -192,7 +211,10 @@ def _run_stage(
     fresh_loss = np.nan
     if state is not None and rows:
         params = state.params
-        fresh_loss = float(_advance(objective, stage, _at_fresh_points(objective, stage, state), every)[1]["loss"])
+        try:
+            fresh_loss = float(_fresh_loss(objective, stage, state))
+        except KeyboardInterrupt:
+            ending = Ending.INTERRUPTED
     columns = {name: np.asarray([row[name] for row in rows]) for name in (rows[0] if rows else ())}
     return params, StageReport(
         stage=_name(stage),
@@ -218,8 +240,8 @@ def _fit_traced(
         if reports:  # a member whose last stage turned non-finite stands still, as it does outside vmap
             broken = reports[-1].ending == Ending.NON_FINITE
             state = state._replace(ending=jnp.where(broken, Ending.NON_FINITE, state.ending))
-        advance = lambda state, _, stage=stage, every=every: _advance(objective, stage, state, every)
-        state, record = jax.lax.scan(advance, state, length=-(-stage.steps // every))
+        advance = lambda state, first, stage=stage, every=every: _advance(objective, stage, state, first, every)
+        state, record = jax.lax.scan(advance, state, jnp.arange(0, stage.steps, every))
         params, steps = state.params, record.pop("step")
         reports.append(
             StageReport(
@@ -229,7 +251,7 @@ def _fit_traced(
                 ending=state.ending,
                 record_steps=steps,
                 history=record,
-                fresh_loss=_advance(objective, stage, _at_fresh_points(objective, stage, state), every)[1]["loss"],
+                fresh_loss=_fresh_loss(objective, stage, state),
                 seconds_compiling=jnp.nan,
                 seconds=jnp.nan,
                 record_seconds=jnp.full(steps.shape, jnp.nan),

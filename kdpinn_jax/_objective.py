@@ -25,7 +25,7 @@ from ._residuals import compiled_once, sum_of_squares_and_grad, values, values_a
 from ._types import Coefficients, Field, Params, Points, is_traced
 
 #: What the history keeps beside the terms (``_fit``).
-_RESERVED = {"loss", "step", "seconds", "relative_l2"}
+_RESERVED = {"loss", "step", "seconds", "relative_l2", "role", "stage"}
 
 
 @functools.partial(
@@ -132,13 +132,14 @@ def init_params(problem: Problem, network: MLP, key: Array) -> Params:
 
 def residuals(objective: Objective, params: Params, points: Points) -> dict[str, Float[Array, "_n _k"]]:
     """The unweighted residual of every term at its points: ``{name: (n, k)}``."""
-    return {name: term_residuals(objective, params, name, points.rows[name]) for name in objective.terms}
+    return {name: term_residuals(objective, params, name, rows) for name, rows in _rows(objective, params, points)}
 
 
 def term_residuals(
     objective: Objective, params: Params, name: str, rows: Float[Array, "n columns"]
 ) -> Float[Array, "n k"]:
-    """The unweighted residual of one term at any rows."""
+    """The unweighted residual of one term at any rows, in the parameters' precision."""
+    rows = rows.astype(_precision(params))
     return values(lambda block: _block_residuals(objective, params, name, block), rows)
 
 
@@ -185,8 +186,7 @@ def loss_and_grad(
 ) -> tuple[tuple[Float[Array, ""], dict[str, Float[Array, ""]]], Params]:
     """((loss, mean squares), gradient), as ``jax.value_and_grad(…, has_aux=True)`` would give, block by block."""
     parts, gradient = {}, jax.tree.map(jnp.zeros_like, params)
-    for name in objective.terms:
-        rows = points.rows[name]
+    for name, rows in _rows(objective, params, points):
         square, slope = sum_of_squares_and_grad(
             _row_residual(objective, name), params, rows, points.importance.get(name)
         )
@@ -199,7 +199,7 @@ def loss_and_grad(
 def weighted_residuals(objective: Objective, params: Params, points: Points) -> Float[Array, " rows"]:
     """The vector whose squared length is the loss: √(w/n · importanceᵢ) rᵢ of every term, one after the other."""
     parts = residuals(objective, params, points)
-    scaled = [_scale(objective, points, name)[:, None] * parts[name] for name in sorted(parts)]
+    scaled = [_scale(objective, points, name)[:, None].astype(r.dtype) * r for name, r in sorted(parts.items())]
     return jnp.concatenate([r.ravel() for r in scaled])
 
 
@@ -210,12 +210,21 @@ def weighted_jacobian(
     """``weighted_residuals`` and its Jacobian, a column a parameter in the order of ``ravel_pytree``."""
     vector, unravel = ravel_pytree(params)
     pairs = []
-    for name in sorted(objective.terms):
-        residual = _row_residual(objective, name)
+    for name, rows in _rows(objective, params, points):
+        residual, scale = _row_residual(objective, name), _scale(objective, points, name).astype(rows.dtype)
         of_vector = lambda v, row, f=residual: f(unravel(v), row)
-        pairs.append(values_and_jacobian(of_vector, vector, points.rows[name], _scale(objective, points, name)))
+        pairs.append(values_and_jacobian(of_vector, vector, rows, scale))
     r, jacobian = zip(*pairs, strict=True)
     return jnp.concatenate(r), jnp.concatenate(jacobian)
+
+
+def _precision(params: Params) -> jnp.dtype:
+    return jax.tree.leaves(params)[0].dtype
+
+
+def _rows(objective: Objective, params: Params, points: Points) -> list[tuple[str, Array]]:
+    """The rows of every term by name, in the parameters' precision: measured data may come in another one."""
+    return [(name, points.rows[name].astype(_precision(params))) for name in sorted(objective.terms)]
 
 
 def _scale(objective: Objective, points: Points, name: str) -> Float[Array, " _n"]:

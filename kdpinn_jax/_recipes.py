@@ -90,8 +90,10 @@ def _published(adam: int, lbfgs: int) -> tuple[Stage, ...]:
 
 def _adaptive(problem: Problem, rows: int) -> Sampling:
     """Adaptive points, as many as give about so many residuals of the equation."""
+    if "residual" not in problem.terms:
+        raise ValueError(f"recipe: problem {problem.name!r} has no term 'residual'; give the equation's term that name")
     term = problem.terms["residual"]
-    z = jnp.asarray(problem.lower)
+    z = jnp.asarray(problem.lower, jnp.zeros(()).dtype)
     field = lambda z: jnp.zeros(len(problem.fields), z.dtype) + 0 * jnp.sum(z)
     equations = jax.eval_shape(lambda z: term.residual(field, z, dict(problem.coefficients)), z).shape[0]
     return replace(ADAPTIVE, share=min(1.0, rows / (term.count * equations)))

@@ -62,7 +62,10 @@ class StageReport:
         ending, steps = Ending(int(self.ending)), int(self.steps)
         at = f"at step {steps} of {self.planned}"
         if ending is Ending.NON_FINITE:
-            return f"non-finite loss {at}; kept the last finite parameters: lower the learning rate or the weights"
+            cure = (
+                "lower the learning rate" if self.stage == "Adam" else "look for √, log or a division in the residual"
+            )
+            return f"non-finite loss {at}; kept the last finite parameters: {cure}, or lower the weights"
         if ending is Ending.LINE_SEARCH_FAILED:
             cause = "before any progress" if steps <= 2 else "no lower loss along the gradient"
             return (
@@ -85,6 +88,8 @@ class StageReport:
 #: What counts as suspicious: a loss on fresh points this many times that at the training points, a loss that fell by
 #: less than this factor, an error this large.
 OVERFITTED, NO_PROGRESS, WRONG = 100.0, 2.0, 0.1
+#: A loss below this share of the first is as good as zero, whatever its ratio to another.
+ROUNDING = 1e-15
 
 
 def warnings(stages: Sequence[StageReport]) -> tuple[str, ...]:
@@ -97,7 +102,7 @@ def warnings(stages: Sequence[StageReport]) -> tuple[str, ...]:
     alike = [report for report in trained if report.history.keys() == last.history.keys()]
     loss, first = float(last.history["loss"][-1]), float(alike[0].history["loss"][0])
     fresh, error = float(last.fresh_loss), float(last.history.get("relative_l2", [np.nan])[-1])
-    if fresh > OVERFITTED * loss:
+    if fresh > max(OVERFITTED * loss, ROUNDING * first):
         found.append(
             f"the loss is {fresh:.1e} on fresh points and {loss:.1e} on the training points: it fits its points, not "
             "the equation between them; draw points anew (Sampling(every=...), adaptive=('residual',)) or take more"

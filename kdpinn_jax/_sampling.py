@@ -105,12 +105,12 @@ class Sampling:
     """When a stage draws its points anew, how many of them, and whether where the residual is large.
 
     Attributes:
-        every: steps between draws; 0 keeps the stage's first points to its end.
+        every: steps between draws; 0 keeps the stage's first points to its end, 1 has new ones from the first step on.
         adaptive: names of the terms drawn, after the first points, with probability p ∝ |r|/mean|r| + 1 from
             ``candidates`` times as many fresh ones (Wu, Zhu, Tan, Kartha & Lu 2023, eq. 2 with k = c = 1).
         candidates: fresh points drawn for each adaptive point kept.
-        replace: the share of the points, the oldest, that a draw replaces once the warm phase is over: the loss then
-            changes little from draw to draw.
+        replace: the share of the points, the oldest, that a draw replaces once the warm phase is over, rounded to one
+            in a whole number: the loss then changes little from draw to draw.
         warm: the steps during which every draw replaces all points.
         unbiased: after the warm phase, weigh each adaptive point by the inverse of its probability, so that the
             expected loss is that of points drawn evenly.

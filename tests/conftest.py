@@ -29,6 +29,13 @@ hypothesis.settings.load_profile("kdpinn")
 set_hypothesis_home_dir(Path(tempfile.gettempdir()) / f"kdpinn-jax-hypothesis-{os.getuid()}")
 
 
+def pytest_collection_modifyitems(items):
+    """Whatever needs the folder of a whole run is slow."""
+    for item in items:
+        if "folder" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def float32():
     """JAX as a user finds it: everything in float32."""

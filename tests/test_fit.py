@@ -89,6 +89,7 @@ def test_lbfgs_never_climbs(decay):
     assert report.history["loss"][-1] < 1e-6 * report.history["loss"][0]
 
 
+@pytest.mark.slow
 def test_float32_stalls_with_words(decay, float32):
     """A sum of squares in float32 has no lower neighbour long before 20000 steps; the report must say so."""
     target, params, key = prepared(decay)
@@ -141,6 +142,7 @@ def test_a_residual_that_breaks_on_the_way(decay, stage):
         assert np.all(np.isfinite(report.history["loss"]))
 
 
+@pytest.mark.slow
 def test_a_slow_stage_leaves_time_for_the_next(decay, monkeypatch):
     """By a clock that goes on a second at each look: half of a hundred for the first stage, not all of them."""
     target, params, key = prepared(decay)
@@ -251,6 +253,7 @@ def watched_points(decay):
     return history
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kd.Adam, pytest.param(kd.LBFGS, marks=pytest.mark.slow)])
 def test_points_are_drawn_anew_when_due(watched_points, kind):
     moved = {
@@ -272,6 +275,7 @@ def test_adaptive_points(watched_points):
     assert np.all(np.abs(adapted - 3) < 4 * scatter + 0.15)
 
 
+@pytest.mark.slow
 def test_schedule(decay):
     """Adam's first step moves every parameter by learning rate · schedule(0), whatever the gradient's size."""
     target, params, key = prepared(decay)
@@ -286,6 +290,7 @@ def test_schedule(decay):
         np.testing.assert_allclose(step, 2.5e-3, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_one_trace_for_repeated_calls(decay, untrained):
     """New keys, weights, coefficients, learning rates, data and teachers run the program that is there."""
     calls = []

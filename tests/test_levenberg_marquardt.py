@@ -18,6 +18,7 @@ KEY = jax.random.key(0)
 FIXED = kd.Sampling()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [7, SHARED_BLOCK + 3])
 def test_jacobian_and_residuals(heat, count):
     """The vector's length is the loss, and its Jacobian is that of automatic differentiation, row for row."""
@@ -62,6 +63,7 @@ def test_a_known_solution(decay, width):
     assert loss[-1] < 1e-10
 
 
+@pytest.mark.slow
 def test_it_needs_few_steps_where_adam_needs_many(decay):
     second = train(decay, stage=kd.LevenbergMarquardt(20, sampling=FIXED))
     first = train(decay, stage=kd.Adam(400, 1e-2))
@@ -83,6 +85,7 @@ def test_a_factorisation_that_fails_raises_the_damping(decay, float32):
     assert loss[-1] < loss[0]
 
 
+@pytest.mark.slow
 def test_vmap_over_keys_dampings_and_weights(decay):
     keys, dampings, weights = jax.random.split(KEY, 2), jnp.array([1e-3, 1e-1]), jnp.array([1.0, 10.0])
 
@@ -125,6 +128,7 @@ def test_at_a_minimum_it_says_that_it_stalls(decay):
     assert report.why().startswith(f"stalled at step {report.steps} of 200: no step lowers the loss")
 
 
+@pytest.mark.slow
 def test_warnings(heat, decay):
     assert kd.warnings(train(decay).training) == ()
     assert kd.warnings(()) == ()

@@ -136,13 +136,16 @@ def test_header(model, saved):
     (stage,) = header["training"]
     assert (stage["stage"], stage["planned"], stage["steps"], stage["ending"]) == ("Adam", 40, 30, "TIME_BUDGET")
     assert stage["why"] == "time budget spent at step 30 of 40"
-    assert stage["mean_squares"] == {"residual": 0.25, "loss": 0.375}
+    assert stage["first"] == {"step": 20, "seconds": 1.0, "mean_squares": {"residual": 0.5, "loss": 0.75}}
+    assert stage["last"] == {"step": 30, "seconds": 2.5, "mean_squares": {"residual": 0.25, "loss": 0.375}}
 
 
 def test_training_record_survives(saved):
     (report,) = kd.load(saved).training
     assert report.why() == "time budget spent at step 30 of 40"
-    assert list(report.history["loss"]) == [0.375]
+    assert list(report.history["loss"]) == [0.75, 0.375]
+    assert list(report.record_steps) == [20, 30]
+    assert report.fresh_loss == 0.5
     assert (report.seconds_compiling, report.seconds) == (1.5, 2.5)
 
 

@@ -48,6 +48,7 @@ def test_loss_by_hand(shallow):
     np.testing.assert_allclose(r["residual"][:, 0], u_t - 0.1 * u_xx, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_gradient_block_by_block(heat):
     """Counts below, at and above a block, none a multiple of the next: padding must not count."""
     counts = {"residual": 2 * BLOCK + 276, "initial": BLOCK + 1, "boundary": BLOCK, "one": 1}

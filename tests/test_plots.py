@@ -16,6 +16,7 @@ def untrained(problem, hidden=(4,)):
     return kd.Model(problem, target.network, params, dict(problem.coefficients))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["burgers", "taylor_green"])
 def test_solution_of_two_and_three_inputs(tmp_path, name):
     model = untrained(kd.problems.ALL[name])
@@ -45,12 +46,14 @@ def test_solution_of_one_input_without_a_reference(tmp_path, decay):
     assert matplotlib.image.imread(tmp_path / "p.png").shape[0] > 100
 
 
+@pytest.mark.slow
 def test_history_of_two_stages(tmp_path, decay):
     model = kd.train_teacher(decay, jax.random.key(0), network=kd.MLP((3,)), stages=(kd.Adam(4), kd.LBFGS(2)))
     plots.history({"teacher": model.training}, tmp_path / "h.png")
     assert matplotlib.image.imread(tmp_path / "h.png").shape[0] > 100
 
 
+@pytest.mark.slow
 def test_a_history_comes_back_from_its_file_and_makes_the_same_picture(tmp_path, decay):
     model = kd.train_teacher(decay, jax.random.key(0), network=kd.MLP((3,)), stages=(kd.Adam(45), kd.Adam(4)))
     write_history({"teacher": model.training}, tmp_path / "h.csv")

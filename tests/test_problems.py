@@ -38,8 +38,8 @@ def root_mean_square(r):
     return float(np.sqrt(np.mean(np.sum(np.asarray(r).reshape(len(r), -1) ** 2, axis=1))))
 
 
-#: The cavity's reference is a flow computed from scratch.
-SLOW = {"lid_driven_cavity": [pytest.mark.slow]}
+#: References computed from scratch, and a network wrapped in the corners' flow: long to compile.
+SLOW = {name: [pytest.mark.slow] for name in ("lid_driven_cavity", "allen_cahn")}
 
 
 @pytest.fixture(scope="module", params=[pytest.param(name, marks=SLOW.get(name, ())) for name in ALL])
@@ -113,7 +113,7 @@ def test_reference_is_differentiable_and_of_the_right_shape(solved):
 HARD = [name for name, problem in ALL.items() if problem.conditions == "hard"]
 
 
-@pytest.mark.parametrize("name", HARD)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW.get(name, ())) for name in HARD])
 def test_hard_conditions_hold_for_any_parameters(untrained, name):
     problem = ALL[name]
     model = untrained(problem, 3, kd.MLP((6,)))

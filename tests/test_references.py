@@ -23,12 +23,14 @@ def relative(a, b):
     return np.linalg.norm(a - b) / np.linalg.norm(b)
 
 
+@pytest.mark.slow
 def test_allen_cahn_two_grids_agree():
     z = grid((0.0, -1.0), (1.0, 1.0), 41)
     coarse, fine = on(ac.allen_cahn(ALLEN_CAHN, ac.CELLS // 2), z), on(ac.allen_cahn(ALLEN_CAHN), z)
     assert relative(coarse, fine) < 5e-9
 
 
+@pytest.mark.slow
 def test_allen_cahn_agrees_with_another_method():
     """Second differences in space, an implicit Runge–Kutta method in time, a larger diffusivity that they resolve; two
     grids extrapolated, because the error of one is the square of its spacing."""
@@ -50,6 +52,7 @@ def test_allen_cahn_agrees_with_another_method():
     assert relative((4 * fine - coarse) / 3, on(ac.allen_cahn(numbers), points)[:, 0]) < 1e-5
 
 
+@pytest.mark.slow
 def test_allen_cahn_start_symmetry_and_period():
     field = ac.allen_cahn(ALLEN_CAHN)
     x = np.linspace(-1, 1, 51)

@@ -11,6 +11,7 @@ import kdpinn_jax as kd
 from kdpinn_jax._draw import draw_evenly, renew
 from kdpinn_jax._sampling import choose_by_size
 
+KEY = jax.random.key(0)
 DESIGNS = ("uniform", "latin_hypercube", "sobol")
 intervals = st.tuples(st.floats(-1e3, 1e3), st.one_of(st.just(0.0), st.floats(1e-3, 1e3)))
 
@@ -140,6 +141,7 @@ def test_no_residual_at_all_is_a_uniform_choice():
     np.testing.assert_array_equal(weights, 1.0)
 
 
+@pytest.mark.slow
 def test_adaptive_points_prefer_large_residuals(decay):
     """|r| = 2 right of the middle and 0 left of it: densities 3 and 1, so three quarters lie on the right."""
     step = kd.Term(kd.box((0,), (1,)), lambda u, z, c: jnp.where(z > 0.5, 2.0, 0.0), count=1500)
@@ -172,22 +174,37 @@ def test_renewal(decay):
         before, points = points, renew(target, sampling, params, jax.random.key(step), points, jnp.asarray(step))
         old, new = (np.asarray(p.rows["residual"])[:, 0] for p in (before, points))
         kept.append(int(np.isin(new, old).sum()))
-        if kept[-1]:  # the youngest stay, behind the new ones
-            np.testing.assert_array_equal(new[4:], old[:12])
-            np.testing.assert_array_equal(points.importance["residual"][4:], before.importance["residual"][:12])
+        if kept[-1]:  # every fourth row takes its turn, and keeps its place and weight for four draws
+            stays = np.arange(16) % 4 != step // 10 % 4
+            np.testing.assert_array_equal(new[stays], old[stays])
+            weights = [np.asarray(p.importance["residual"])[stays] for p in (before, points)]
+            np.testing.assert_array_equal(*weights)
         assert np.all(np.asarray(points.importance["residual"]) == 1) == (step < 20)
     assert kept == [0, 0, 12, 12]
 
 
-def test_renewal_of_a_union_keeps_its_shares(heat):
-    """The ends of a rod are two sets: however often a fifth of the points is replaced, both keep half."""
-    target = kd.objective(heat)
+def test_renewal_keeps_the_shares_of_a_union_and_all_data(heat):
+    """However often a fifth of the points is replaced: four sides keep two points each, and measured values stay."""
+    z = np.random.default_rng(0).uniform(0, 1, (40, 2))
+    sides = kd.Term(kd.faces((0, 0), (1, 1), axes=(0, 1)), kd.dirichlet(0.0), count=8)
+    target = kd.objective(heat, terms={"sides": sides, "data": kd.data(z, z[:, :1])})
     params = kd.init_params(heat, target.network, jax.random.key(0))
     sampling = kd.Sampling(every=1, replace=0.2)
     points = draw_evenly(target, sampling, jax.random.key(1))
     for step in range(1, 12):
         points = renew(target, sampling, params, jax.random.key(step), points, jnp.asarray(step))
-    assert abs(np.mean(np.asarray(points.rows["boundary"])[:, 1]) - 0.5) < 0.05
+    rows = np.asarray(points.rows["sides"])
+    assert [int(np.sum(rows[:, axis] == end)) for axis in (0, 1) for end in (0, 1)] == [2, 2, 2, 2]
+    np.testing.assert_array_equal(points.rows["data"], np.concatenate([z, z[:, :1]], axis=1))
+
+
+def test_a_residual_that_is_no_number_somewhere_is_not_all_that_is_drawn(decay):
+    hole = kd.Term(kd.box((0,), (1,)), lambda u, z, c: jnp.where(z > 0.9, jnp.nan, 1.0), count=50)
+    target = kd.objective(decay, terms={"hole": hole})
+    params = kd.init_params(decay, target.network, jax.random.key(0))
+    sampling = kd.Sampling(every=1, adaptive=("hole",))
+    points = renew(target, sampling, params, jax.random.key(1), draw_evenly(target, sampling, KEY), jnp.asarray(1))
+    assert len(np.unique(np.asarray(points.rows["hole"]))) == 50
 
 
 def test_errors(decay, unchecked):

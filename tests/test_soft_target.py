@@ -129,6 +129,7 @@ def test_distill_has_the_term(decay, untrained):
     assert "residual" in student.training[-1].history
 
 
+@pytest.mark.slow
 def test_distill_imitates_and_then_learns(decay, untrained):
     """From a teacher that is wrong: first its equal, then, by physics alone, better than it."""
     teacher = untrained(decay, 3)

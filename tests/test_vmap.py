@@ -35,6 +35,7 @@ def train(decay):
     return train
 
 
+@pytest.mark.slow
 def test_keys_rates_coefficients_and_weights(train):
     rates, ks, weights = jnp.array([1e-3, 1e-2, 5e-2]), jnp.array([0.5, 1.0, 2.0]), jnp.array([1.0, 0.0, 10.0])
     members = jax.vmap(train)(KEYS, rates, ks, weights)
@@ -66,6 +67,7 @@ def test_a_member_that_breaks_stops_alone(train):
     assert "non-finite loss at step" in broken.why()
 
 
+@pytest.mark.slow
 def test_distill_over_keys_and_weights(decay, untrained):
     teacher = untrained(decay, 5)
     weights = jnp.array([0.0, 1.0, 3.0])
@@ -99,6 +101,7 @@ def test_distill_inside_jit_over_teachers(decay, untrained):
         alike(students, i, teach(teachers[i], KEYS[i]))
 
 
+@pytest.mark.slow
 def test_measured_values(decay):
     """Noisy data, a training for each draw of the noise: the data are numbers like any other."""
     noise = jnp.array([[[0.1]], [[-0.2]]])

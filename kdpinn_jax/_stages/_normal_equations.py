@@ -28,20 +28,21 @@ class Gram(NamedTuple):
 
     @property
     def is_kernel(self) -> bool:
-        return self.jacobian.shape[0] < self.jacobian.shape[1]
+        return _is_kernel(self.jacobian)
 
 
 def gram(jacobian: Float[Array, "r p"], scale: Float[Array, " p"]) -> Gram:
     """The matrix to factorise for this Jacobian and scaling, without damping."""
-    rows, columns = jacobian.shape
-    if rows < columns:
-        scaled = jacobian / jnp.sqrt(scale)[None, :]
-        return Gram(jacobian, scale, _lower_product(scaled))
-    return Gram(jacobian, scale, _lower_product(jacobian.T))
+    kernel = _is_kernel(jacobian)
+    return Gram(jacobian, scale, _lower_product(jacobian / jnp.sqrt(scale)[None, :] if kernel else jacobian.T))
+
+
+def _is_kernel(jacobian: Float[Array, "r p"]) -> bool:
+    return jacobian.shape[0] < jacobian.shape[1]
 
 
 def _lower_product(a: Float[Array, "s t"]) -> Float[Array, "s s"]:
-    """The lower triangle of A Aᵀ; what lies above it is zero or, in a panel's diagonal block, there too."""
+    """The lower triangle of A Aᵀ; above it is zero, but for a panel's diagonal block, which is filled."""
     size = len(a)
     width = PANEL if size < WIDE else WIDE_PANEL
     starts = range(0, size, width)

@@ -25,17 +25,17 @@ LARGEST = 1e8
 SMALLEST = {"float64": 1e-15, "float32": 1e-6}
 #: Marquardt's scaling: no parameter's below this share of the largest, none falls faster than this factor a step.
 SCALE_FLOOR, SCALE_MEMORY = 1e-8, 0.9
-#: Step of the finite difference along the velocity, and the largest |acceleration|/|velocity| taken. Source: Transtrum
-#: & Sethna (2012), section 4.
+#: Step of the finite difference along the velocity (Transtrum & Sethna 2012, section 4), and the largest |δ₂|/|δ₁| at
+#: which δ₂ is taken: twice their bound, and beyond it only δ₂ is dropped, not the step.
 DIFFERENCE, ACCELERATION = 0.1, 0.75
-#: Tries of a step, and steps in a row without a lower loss that end the stage.
-TRIES, PATIENCE = 10, 8
+#: Tries of a step; after that many λ has grown a millionfold, and the next step begins there.
+TRIES = 10
 
 
 class _Memory(NamedTuple):
     damping: Float[Array, ""]
     scale: Float[Array, " p"]
-    failures: Array  # steps in a row that found no lower loss
+    start: Float[Array, ""]  # the stage's first loss
 
 
 class _Try(NamedTuple):
@@ -81,7 +81,8 @@ class LevenbergMarquardt:
 
     def init(self, objective: Objective, params: Params, points: Points) -> _Memory:
         vector = ravel_pytree(params)[0]
-        return _Memory(jnp.asarray(self.damping, vector.dtype), jnp.zeros_like(vector), jnp.asarray(0))
+        far = jnp.asarray(jnp.inf, vector.dtype)
+        return _Memory(jnp.asarray(self.damping, vector.dtype), jnp.zeros_like(vector), far)
 
     def step(self, objective: Objective, params: Params, memory: _Memory, points: Points) -> Step:
         vector, unravel = ravel_pytree(params)
@@ -120,15 +121,15 @@ class LevenbergMarquardt:
             attempt,
             _Try(vector, loss, memory.damping, jnp.asarray(False), jnp.asarray(0)),
         )
-        failures = jnp.where(tried.accepted, 0, memory.failures + 1)
-        stalled = (failures >= PATIENCE) | (~tried.accepted & (tried.damping >= LARGEST))
-        # Below this the loss is at the rounding of the residuals' derivatives.
-        at_rest = jnp.where(tried.loss < jnp.finfo(vector.dtype).eps, Ending.CONVERGED, Ending.STALLED)
-        ending = jnp.where(stalled, at_rest, Ending.RUNNING)
-        return Step(unravel(tried.vector), _Memory(tried.damping, scale, failures), tried.loss, ending)
+        start = jnp.where(jnp.isfinite(memory.start), memory.start, loss)
+        solved = tried.loss <= jnp.finfo(vector.dtype).eps * start
+        stalled = ~tried.accepted & (tried.damping >= LARGEST)
+        ending = jnp.where(stalled, jnp.where(solved, Ending.CONVERGED, Ending.STALLED), Ending.RUNNING)
+        return Step(unravel(tried.vector), _Memory(tried.damping, scale, start), tried.loss, ending)
 
     def renew(self, objective: Objective, params: Params, memory: _Memory, points: Points) -> _Memory:
-        return memory
+        # A damping that has run away on the points that are gone says nothing of the new ones.
+        return memory._replace(damping=jnp.minimum(memory.damping, jnp.maximum(self.damping, 1.0)))
 
 
 def _scaling(jacobian: Float[Array, "r p"], before: Float[Array, " p"]) -> Float[Array, " p"]:

@@ -103,10 +103,12 @@ class SSBroyden:
         first = jnp.clip(FIRST * 2 * memory.decrease / -start.slope, SHORTEST, 1.0)
         end, found = _line_search(at, start, first)
         vector = jnp.where(end.length > 0, vector + end.length * direction, vector)
-        inverse, direction = _update(memory, end, start.slope, found)
+        inverse, direction, updated = _update(memory, end, start.slope, found)
         decrease = jnp.where(found, start.value - end.value, jnp.inf)
         failures = jnp.where(found, 0, memory.failures + 1)
-        memory = _Memory(inverse, end.value, end.gradient, direction, decrease, ~found, failures)
+        memory = _Memory(
+            inverse, end.value, end.gradient, direction, decrease, ~found | (memory.fresh & ~updated), failures
+        )
         ending = jnp.where(failures >= 2, Ending.LINE_SEARCH_FAILED, Ending.RUNNING)
         return Step(unravel(vector), memory, end.value, ending)
 
@@ -165,8 +167,11 @@ def _cubic_minimum(low: _Trial, high: _Trial) -> Float[Array, ""]:
     return 1 - (b + root - d) / (b - a + 2 * root)
 
 
-def _update(memory: _Memory, end: _Trial, slope: Array, found: Array) -> tuple[Array, Array]:
-    """H after the step and −Hg there. H is read twice and written once: the new direction needs no third reading."""
+def _update(memory: _Memory, end: _Trial, slope: Array, found: Array) -> tuple[Array, Array, Array]:
+    """H after the step, −Hg there, and whether H was updated.
+
+    H is read twice and written once: the new direction needs no third reading.
+    """
     g, s, y = end.gradient, end.length * memory.direction, end.gradient - memory.gradient
     hg = memory.inverse @ g
     hy = hg + memory.direction
@@ -184,13 +189,13 @@ def _update(memory: _Memory, end: _Trial, slope: Array, found: Array) -> tuple[A
         inverse += sign * jnp.outer(w, w)
         direction += sign * jnp.vdot(w, g) * w
     resolved = ys > jnp.finfo(g.dtype).eps * jnp.linalg.norm(y) * jnp.linalg.norm(s)
-    scale = _first_scale(g)
+    scale, updated = _first_scale(g), found & resolved & (yhy > 0)
 
     def choose(new: Array, kept: Array, reset: Array) -> Array:
-        return jnp.where(found, jnp.where(resolved & (yhy > 0), new, kept), reset)
+        return jnp.where(found, jnp.where(updated, new, kept), reset)
 
     eye = jnp.eye(len(g), dtype=g.dtype)
-    return choose(inverse, memory.inverse, scale * eye), -choose(direction, hg, scale * g)
+    return choose(inverse, memory.inverse, scale * eye), -choose(direction, hg, scale * g), updated
 
 
 def _self_scaling(b: Array, h: Array, first: Array, size: int) -> tuple[Array, Array]:
