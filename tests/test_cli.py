@@ -253,6 +253,7 @@ def test_a_time_budget_is_whole_for_one_training_and_shared_by_two(folder, tmp_p
     assert given[2] / given[3] == pytest.approx(recipe.teacher_seconds / recipe.student_seconds)
 
 
+@pytest.mark.slow
 def test_a_run_outlives_a_failed_latency_measurement(tmp_path, monkeypatch):
     def fails(paths):
         raise RuntimeError("latency measurement failed: no room")

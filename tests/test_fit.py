@@ -268,6 +268,7 @@ def test_default_sampling():
     assert kd.LBFGS().sampling.every == 0
 
 
+@pytest.mark.slow
 def test_adaptive_points(watched_points):
     """Densities 3 to 1: the mean square moves from 2 to 3, as far as ten candidates a point allow."""
     adapted = watched_points(kd.Adam(3, sampling=kd.Sampling(every=1, adaptive=("jump",))))["jump"]

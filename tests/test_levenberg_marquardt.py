@@ -70,6 +70,7 @@ def test_it_needs_few_steps_where_adam_needs_many(decay):
     assert kd.evaluate(second).relative_l2 < 0.01 * kd.evaluate(first).relative_l2
 
 
+@pytest.mark.slow
 def test_float32(decay, float32):
     model = train(decay)
     assert model.dtype == jnp.float32
@@ -77,6 +78,7 @@ def test_float32(decay, float32):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(model.params))
 
 
+@pytest.mark.slow
 def test_a_factorisation_that_fails_raises_the_damping(decay, float32):
     """λ far below what float32 resolves: it is raised until the step is finite, and the loss falls all the same."""
     model = train(decay, network=kd.MLP((8,)), stage=kd.LevenbergMarquardt(8, damping=1e-12, sampling=FIXED))

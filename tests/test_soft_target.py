@@ -71,6 +71,7 @@ def test_temperature_scales(pair):
     np.testing.assert_allclose(hot, warm / 4, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_one_width_a_field(untrained):
     problem = kd.problems.ALL["taylor_green"]
     teacher, student = untrained(problem, 1, kd.MLP((4,))), untrained(problem, 2, kd.MLP((4,)))

@@ -54,6 +54,7 @@ def test_jit_of_vmap(train):
         alike(members, i, train(KEYS[i]))
 
 
+@pytest.mark.slow
 def test_a_member_that_breaks_stops_alone(train):
     rates = jnp.array([1e-2, 1e300, 1e-2])
     members = jax.vmap(train)(KEYS, rates, jnp.ones(3), jnp.ones(3))
