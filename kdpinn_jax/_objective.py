@@ -230,5 +230,5 @@ def _rows(objective: Objective, params: Params, points: Points) -> list[tuple[st
 def _scale(objective: Objective, points: Points, name: str) -> Float[Array, " _n"]:
     """The square root of each row's weight in the loss."""
     n = len(points.rows[name])
-    importance = points.importance.get(name, jnp.ones(n, points.rows[name].dtype))
+    importance = points.importance.get(name, jnp.ones(n))
     return jnp.sqrt(objective.weights[name] / n * importance)

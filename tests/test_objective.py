@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import kdpinn_jax as kd
+from kdpinn_jax._objective import weighted_jacobian
 from kdpinn_jax._residuals import BLOCK
 
 KEY = jax.random.key(0)
@@ -150,3 +151,17 @@ def test_names_the_history_needs(heat, name):
     """A term of such a name would be written over the history's own column."""
     with pytest.raises(ValueError, match=f"'{name}'.*rename"):
         kd.objective(heat, terms={name: heat.terms["initial"]})
+
+
+def test_measured_data_in_another_precision(decay):
+    """float32 measurements, more than one block of them, beside float64 parameters."""
+    z = np.linspace(0, 1, BLOCK + 100, dtype=np.float32)[:, None]
+    target = kd.objective(decay, terms={"data": kd.data(z, np.exp(-z))})
+    params = kd.init_params(decay, target.network, KEY)
+    points = kd.sample(target, KEY)
+    assert points.rows["data"].dtype == np.float32
+    (value, _), gradient = kd.loss_and_grad(target, params, points)
+    assert all(leaf.dtype == np.float64 for leaf in jax.tree.leaves(gradient))
+    residual, jacobian = weighted_jacobian(target, params, points)
+    assert residual.dtype == jacobian.dtype == np.float64
+    np.testing.assert_allclose(jnp.sum(residual**2), value, rtol=1e-12)
