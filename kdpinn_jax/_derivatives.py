@@ -54,8 +54,11 @@ def two_derivatives(
 def two_derivatives_along(
     u: Field, z: Float[Array, " d"], axes: tuple[int, ...]
 ) -> tuple[Float[Array, " m"], Float[Array, "a m"], Float[Array, "a m"]]:
-    """u, and first and second derivatives along each of ``axes`` as rows: ``two_derivatives`` as one batch, which is
-    compiled once, and quicker than one after the other."""
+    """u, and first and second derivatives along each of ``axes`` as rows: ``two_derivatives`` as one batch.
+
+    It is compiled once, a quarter faster where u wraps the network in much arithmetic (lid_driven_cavity); a Jacobian
+    of the residual with respect to the parameters is slower by a third than with one axis after the other.
+    """
     directions = jnp.eye(len(z), dtype=z.dtype)[jnp.asarray(axes)]
     value, slopes, curvatures = jax.vmap(lambda direction: _twice_along(u, z, direction))(directions)
     return value[0], slopes, curvatures
@@ -65,7 +68,7 @@ def laplacian(u: Field, axes: tuple[int, ...]) -> Field:
     """Δu = Σ ∂²u/∂z_a² over the given axes (the space axes: time is not one of them), component by component."""
 
     def u_laplacian(z: Float[Array, " d"]) -> Float[Array, " m"]:
-        return jnp.sum(two_derivatives_along(u, z, axes)[2], axis=0)
+        return jnp.sum(jnp.stack([two_derivatives(u, z, axis)[2] for axis in axes]), axis=0)
 
     return u_laplacian
 

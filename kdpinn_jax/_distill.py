@@ -3,8 +3,9 @@
 Source: Bounja, Laayouni & Sakat (2025), arXiv 2512.13336.
 """
 
+import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import jax
@@ -133,6 +134,7 @@ def _train(
 ) -> Model:
     """Initial parameters, then the stages on each objective in turn."""
     check(stages, time_budget)
+    as_model: Callable[..., Model] = functools.partial(Model, target.problem, target.network)
     key_init, key_fit = jax.random.split(key)
     params = init_params(target.problem, target.network, key_init)
     monitor = error_monitor(target) if track_error else None
@@ -148,9 +150,7 @@ def _train(
             fitted = fit(phase, params, its_key, its_stages, time_budget=budget, progress=progress, monitor=monitor)
         except TrainingInterrupted as interrupted:
             reports += interrupted.fit.stages
-            interrupted.model = Model(
-                target.problem, target.network, interrupted.fit.params, target.coefficients, reports
-            )
+            interrupted.model = as_model(interrupted.fit.params, target.coefficients, reports)
             raise
         params, reports = fitted.params, reports + fitted.stages
-    return Model(target.problem, target.network, params, target.coefficients, reports)
+    return as_model(params, target.coefficients, reports)

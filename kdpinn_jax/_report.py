@@ -116,8 +116,8 @@ def warnings(stages: Sequence[StageReport]) -> tuple[str, ...]:
         found.append(
             f"the loss fell from {first:.1e} to {loss:.1e} and yet the solution is {100 * error:.0f} % off the "
             "reference: not there yet, or stuck in a wrong solution (a front in the wrong place); give it time, draw "
-            "points where the residual is large (adaptive), build the conditions in (conditions=hard) or "
-            "weigh them more, or take another seed"
+            "points where the residual is large (adaptive=('residual',)), build the conditions in "
+            "(conditions='hard') or weigh them more, or take another seed"
         )
     return tuple(found)
 

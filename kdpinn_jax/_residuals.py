@@ -17,8 +17,8 @@ from jaxtyping import Float
 #: Points a block: 512 rows keep the activations and tangents of a block within a core's L2 cache;
 #: benchmarks/derivatives.py measures other sizes.
 BLOCK = 512
-#: Points a block where a program needs the residuals at several sets of points: all their blocks have this size and
-#: share one compiled function. The rows of a Jacobian are as long as the parameters, and want no larger blocks either.
+#: Points a block where a program needs the residuals at several sets of points: all their blocks have this size, and
+#: are traced once. The rows of a Jacobian are as long as the parameters, and want no larger blocks either.
 SHARED_BLOCK = 256
 
 _T = TypeVar("_T")

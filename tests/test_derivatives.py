@@ -91,3 +91,12 @@ def test_differentiable_in_reverse():
     x = jnp.array([0.4])
     slope = jax.grad(lambda a: kd.laplacian(lambda z: jnp.sin(a * z), (0,))(x)[0])(1.5)
     np.testing.assert_allclose(slope, -3 * np.sin(0.6) - 2.25 * 0.4 * np.cos(0.6), rtol=1e-13)
+
+
+def test_two_derivatives_along_is_two_derivatives_axis_by_axis():
+    u = lambda z: jnp.stack([jnp.sin(z[0] * z[1]) * z[2], jnp.exp(z[0] - z[2])])
+    z = jnp.array([0.3, -0.7, 1.1])
+    value, slopes, curvatures = kd.two_derivatives_along(u, z, (2, 0))
+    for i, axis in enumerate((2, 0)):
+        for got, want in zip((value, slopes[i], curvatures[i]), kd.two_derivatives(u, z, axis), strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-14)

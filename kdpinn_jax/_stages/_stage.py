@@ -23,6 +23,16 @@ class Ending(enum.IntEnum):
     STALLED = 7
 
 
+def check_steps(stage: Any) -> None:
+    """What every stage asks of its steps.
+
+    Raises:
+        ValueError: fewer than one.
+    """
+    if stage.steps < 1:
+        raise ValueError(f"{type(stage).__name__}: steps={stage.steps} must be at least 1")
+
+
 class Step(NamedTuple):
     """One step of a stage: the new parameters and memory, the loss the step saw, and an ``Ending``."""
 

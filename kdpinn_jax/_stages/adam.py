@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from .._objective import Objective, loss_and_grad
 from .._sampling import Sampling
 from .._types import Params, Points
-from ._stage import Ending, Step
+from ._stage import Ending, Step, check_steps
 
 
 @functools.partial(
@@ -38,8 +38,7 @@ class Adam:
     record_every: ClassVar[int] = 20
 
     def __post_init__(self) -> None:
-        if isinstance(self.steps, int) and self.steps < 1:
-            raise ValueError(f"Adam: steps={self.steps} must be at least 1")
+        check_steps(self)
 
     def init(self, objective: Objective, params: Params, points: Points) -> Any:
         return optax.scale_by_adam().init(params)

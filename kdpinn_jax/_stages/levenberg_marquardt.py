@@ -15,7 +15,7 @@ from .._objective import Objective, weighted_jacobian, weighted_residuals
 from .._sampling import Sampling
 from .._types import Params, Points
 from ._normal_equations import Gram, factorise, gram, solve
-from ._stage import Ending, Step
+from ._stage import Ending, Step, check_steps
 
 #: Damping: divided by 3 after a step accepted at once, kept after one that needed several tries, times 4 after a step
 #: that would climb, times 10 after a factorisation that failed. Other rules were no better.
@@ -76,8 +76,7 @@ class LevenbergMarquardt:
     record_every: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        if isinstance(self.steps, int) and self.steps < 1:
-            raise ValueError(f"LevenbergMarquardt: steps={self.steps} must be at least 1")
+        check_steps(self)
 
     def init(self, objective: Objective, params: Params, points: Points) -> _Memory:
         vector = ravel_pytree(params)[0]

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from .._objective import Objective, loss_and_grad
 from .._sampling import Sampling
 from .._types import Params, Points
-from ._stage import Ending, Step
+from ._stage import Ending, Step, check_steps
 
 #: The strong Wolfe conditions f ≤ f₀ + c₁ α f₀′ and |f′| ≤ c₂ |f₀′|; the usual numbers for quasi-Newton steps (Nocedal
 #: & Wright 2006, section 3.1).
@@ -78,8 +78,7 @@ class SSBroyden:
     record_every: ClassVar[int] = 20
 
     def __post_init__(self) -> None:
-        if isinstance(self.steps, int) and self.steps < 1:
-            raise ValueError(f"SSBroyden: steps={self.steps} must be at least 1")
+        check_steps(self)
 
     def init(self, objective: Objective, params: Params, points: Points) -> _Memory:
         (value, _), gradient = loss_and_grad(objective, params, points)
