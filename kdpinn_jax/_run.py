@@ -38,11 +38,12 @@ def train_by(problem: Problem, options: Options, layers: tuple[int, ...] | None 
 
 def distill_by(teacher: Model, options: Options) -> Model:
     """The student of these options; problem, conditions and coefficients are the teacher's."""
-    chosen = recipe(teacher.problem, options.recipe, options.preset)
+    network = _network(teacher.problem.student, options.layers, options.activation)
+    chosen = recipe(teacher.problem, options.recipe, options.preset, network=network)
     return distill(
         teacher,
         jax.random.split(jax.random.key(options.seed))[1],
-        network=_network(teacher.problem.student, options.layers, options.activation),
+        network=network,
         # A teacher that got nowhere, or somewhere else, would have to be unlearnt.
         imitate=chosen.imitate if is_trained(teacher) and not warnings(teacher.training) else (),
         stages=chosen.student,

@@ -7,7 +7,7 @@ from .._derivatives import two_derivatives_along
 from .._network import MLP
 from .._problem import Problem, Term
 from .._sampling import box, union
-from ..references._corner_flow import gradient, pressure, stream
+from ..references import _corner_flow
 from ..references.lid_driven_cavity import lid_driven_cavity as reference
 
 X, Y = 0, 1
@@ -22,7 +22,8 @@ def momentum_and_continuity(u, z, c):
     """u uₓ + v u_y + pₓ − Δu/Re, u vₓ + v v_y + p_y − Δv/Re, uₓ + v_y, times d²/(d² + 0.05²), d the distance to the
     nearer top corner, where the velocity jumps and no smooth network has a small residual."""
     w, (w_x, w_y), (w_xx, w_yy) = two_derivatives_along(u, z, (X, Y))
-    transport = w[0] * w_x + w[1] * w_y - (w_xx + w_yy) / c["reynolds"]
+    # Slices come first: so XLA drops the second derivatives of p, and compiles a quarter less.
+    transport = w[0] * w_x[:2] + w[1] * w_y[:2] - (w_xx[:2] + w_yy[:2]) / c["reynolds"]
     r = jnp.stack([transport[0] + w_x[2], transport[1] + w_y[2], w_x[0] + w_y[1]])
     square = jnp.minimum(z[X] ** 2, (1 - z[X]) ** 2) + (1 - z[Y]) ** 2
     return r * square / (square + CORNER**2)
@@ -48,13 +49,13 @@ def corner_velocity_and_pressure(z, reynolds):
     x, y = jnp.stack([z[X], 1 - z[X]]), jnp.stack([1 - z[Y], 1 - z[Y]])  # from the left corner, from the right one
     turned = jnp.asarray([1.0, -1.0], z.dtype)  # the lid leaves the left wall and meets the right one
     x = jnp.where(x**2 + y**2 == 0, WINDOW, x)  # a corner belongs to the lid, and its infinite pressure is left out
-    psi, (psi_x, psi_y) = stream(x, y, reynolds * turned, jnp), gradient(x, y, reynolds * turned, jnp)
+    psi, psi_x, psi_y, pressure = _corner_flow.flow(x, y, reynolds * turned, jnp)
     window, slope = step_down((x**2 + y**2) / WINDOW**2)
     on_lid, lid_slope = step_down(x**2 / WINDOW**2)
     along, slope_x = 1 - jnp.sum(on_lid), -jnp.sum(turned * lid_slope * 2 * x) / WINDOW**2
     u = -jnp.sum(window * psi_y + slope * 2 * y / WINDOW**2 * psi) - along * (2 * z[Y] - 3 * z[Y] ** 2)
     v = slope_x * z[Y] ** 2 * (1 - z[Y]) - jnp.sum(turned * (window * psi_x + slope * 2 * x / WINDOW**2 * psi))
-    return u, v, jnp.sum(window * pressure(x, y, reynolds * turned, jnp))
+    return u, v, jnp.sum(window * pressure)
 
 
 def ansatz(net, z, c):

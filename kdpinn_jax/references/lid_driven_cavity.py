@@ -53,7 +53,7 @@ def lid_driven_cavity(coefficients: Mapping[str, float], modes: int = MODES) -> 
 
     def psi(z: Float[Array, " 2"]) -> Float[Array, " 1"]:
         x, y = z[0], 1 - z[1]
-        corners = _corner_flow.stream(x, y, reynolds, jnp) + _corner_flow.stream(1 - x, y, -reynolds, jnp)
+        corners = _corner_flow.flow(x, y, reynolds, jnp).psi + _corner_flow.flow(1 - x, y, -reynolds, jnp).psi
         return (corners + _series(flow, z))[None]
 
     def solution(z: Float[Array, " 2"]) -> Float[Array, " 3"]:
@@ -70,7 +70,7 @@ def lid_driven_cavity(coefficients: Mapping[str, float], modes: int = MODES) -> 
 
 def _corner_pressure(z: Array, reynolds: float) -> Array:
     x, y = z[0], 1 - z[1]
-    return _corner_flow.pressure(x, y, reynolds, jnp) + _corner_flow.pressure(1 - x, y, -reynolds, jnp)
+    return _corner_flow.flow(x, y, reynolds, jnp).pressure + _corner_flow.flow(1 - x, y, -reynolds, jnp).pressure
 
 
 def _corners(x: np.ndarray, y: np.ndarray, reynolds: float) -> Derivatives:
@@ -142,10 +142,10 @@ def _lift(quadrature: _Quadrature, reynolds: float) -> np.ndarray:
     zero, one = np.zeros_like(s), np.ones_like(s)
     # Value at 0, value at 1, slope at 0, slope at 1: the cubics that have one of them equal to 1.
     cubics = np.stack([(1 - s) ** 2 * (1 + 2 * s), s**2 * (3 - 2 * s), s * (1 - s) ** 2, -(s**2) * (1 - s)])
-    values = [_corner_flow.stream(one, 1 - s, inertia) for inertia in (-reynolds, reynolds)]
+    values = [_corner_flow.flow(one, 1 - s, inertia).psi for inertia in (-reynolds, reynolds)]
     slopes = [derivatives(one, 1 - s, inertia).x for inertia in (-reynolds, reynolds)]
     sides = np.stack([-values[0], -values[1], slopes[0], -slopes[1]])
-    floor = _corner_flow.stream(s, one, reynolds) + _corner_flow.stream(1 - s, one, -reynolds)
+    floor = _corner_flow.flow(s, one, reynolds).psi + _corner_flow.flow(1 - s, one, -reynolds).psi
     ends = np.stack([-floor, zero, -_corners(s, zero, reynolds).y, -one])
     coefficients = quadrature.project(sides)
     at_ends = [legendre.legval(xi, coefficients.T) for xi in (-1, 1)]
@@ -212,6 +212,6 @@ def _fit_pressure(reynolds: float, flow: np.ndarray, quadrature: _Quadrature, co
     at, slope = (np.asarray(legendre.legval(0.0, c)) for c in (unit, 2 * legendre.legder(unit)))
     corner = _corners(centre, centre, reynolds)
     square = (slope @ flow @ at + corner.x[0]) ** 2 + (at @ flow @ slope + corner.y[0]) ** 2
-    explained = sum(_corner_flow.pressure(0.5, 0.5, inertia, np) for inertia in (reynolds, -reynolds))
+    explained = sum(_corner_flow.flow(0.5, 0.5, inertia).pressure for inertia in (reynolds, -reynolds))
     pressure[0, 0] = square / 2 - explained - at[:count] @ pressure @ at[:count]
     return pressure
