@@ -38,7 +38,7 @@ class Recipe:
 
 #: Seconds for the teacher and for the student.
 _SECONDS: dict[str, dict[str, tuple[float, float]]] = {
-    "default": {"quick": (8.0, 27.0), "default": (40.0, 125.0), "best": (150.0, 600.0)},
+    "default": {"quick": (7.0, 21.0), "default": (40.0, 125.0), "best": (150.0, 600.0)},
     "paper": {"quick": (14.0, 15.0), "default": (120.0, 70.0), "best": (400.0, 200.0)},
 }
 #: Levenberg–Marquardt steps, of the teacher and of the student: more than fit into the seconds.
@@ -53,7 +53,7 @@ _PAPER_STEPS: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {
 #: fraction of a second; a student's, as many as there is time for, (at least, for each parameter): with far fewer
 #: residuals than parameters it fits its points and not what is between them (lid_driven_cavity).
 _TEACHER_ROWS = 1200
-_STUDENT_ROWS = {"quick": (1200, 0.7), "default": (1600, 1.3), "best": (2048, 1.8)}
+_STUDENT_ROWS = {"quick": (1200, 0.5), "default": (1600, 1.3), "best": (2048, 1.8)}
 PRESETS = tuple(_STEPS)
 RECIPES = tuple(_SECONDS)
 
