@@ -35,8 +35,8 @@ def one(problem: kd.Problem, preset: str, seed: int) -> dict:
     )
     middle = time.perf_counter()
     student = kd.distill(
-        teacher, key_student, stages=recipe.student, weights=recipe.weights, time_budget=recipe.student_seconds,
-        track_error=True,
+        teacher, key_student, imitate=recipe.imitate, stages=recipe.student, weights=recipe.weights,
+        time_budget=recipe.student_seconds, track_error=True,
     )  # fmt: skip
     end = time.perf_counter()
     roles = {"teacher": (teacher, middle - start), "student": (student, end - middle)}

@@ -1,7 +1,7 @@
 """The presets' recipes on every problem, each a whole ``kdpinn run`` from a cold start, and the table of the README.
 
     python benchmarks/presets.py quick default --seeds 0,1,2     # runs what has no result yet, prints the table
-    python benchmarks/presets.py quick default --write           # puts the table into README.md and beside this file
+    python benchmarks/presets.py quick --table-only --write      # puts what there is into the two README.md
 
 Every run has an empty compilation cache, so that its wall time is a first-time user's. Results are kept in
 benchmarks/results/presets/.
@@ -32,11 +32,14 @@ HEAD = """\
 |---|---|---|---|---|---|---|"""
 
 
-def run(problem: str, conditions: str | None, preset: str, seed: int) -> dict:
-    """result.json of one run, with the seconds of the whole command under ``"wall"``; made if it is not there."""
+def run(problem: str, conditions: str | None, preset: str, seed: int, make: bool = True) -> dict | None:
+    """result.json of one run, with the seconds of the whole command under ``"wall"``; where it is not there it is made,
+    or None."""
     folder = RESULTS / f"{problem}{f'-{conditions}' if conditions else ''}-{preset}-{seed}"
     kept, wall = folder / "result.json", folder / "wall.json"
     if not wall.exists():
+        if not make:
+            return None
         words = ["run", problem, "--preset", preset, "--seed", str(seed), "--out", str(folder), "--quiet"]
         words += ["--conditions", conditions] if conditions else []
         with tempfile.TemporaryDirectory() as cache:
@@ -81,15 +84,18 @@ if __name__ == "__main__":
     parser.add_argument("presets", nargs="+")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--problems", default=",".join(ALL))
+    parser.add_argument("--table-only", action="store_true")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     rows = []
     for preset in options.presets:
         for problem, conditions in CASES:
             if problem in options.problems.split(","):
-                results = [run(problem, conditions, preset, int(seed)) for seed in options.seeds.split(",")]
-                rows.append(row(problem, conditions, preset, results))
-                print(rows[-1], file=sys.stderr, flush=True)
+                seeds = map(int, options.seeds.split(","))
+                results = [run(problem, conditions, preset, seed, make=not options.table_only) for seed in seeds]
+                if found := [result for result in results if result]:
+                    rows.append(row(problem, conditions, preset, found))
+                    print(rows[-1], file=sys.stderr, flush=True)
     table = "\n".join([HEAD, *rows])
     print(table)
     if options.write:

@@ -50,7 +50,7 @@ _PAPER_STEPS: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {
     "best": ((2000, 60000), (3000, 60000)),
 }
 #: Residuals Levenberg–Marquardt sees: a teacher's, few enough that the kernel form of its larger network takes a
-#: fraction of a second; a student's, as many as there is time for, (at least, for each parameter): with far fewer
+#: fraction of a second; a student's, as many as there is time for: (at least, for each parameter). With far fewer
 #: residuals than parameters it fits its points and not what is between them (lid_driven_cavity).
 _TEACHER_ROWS = 1200
 _STUDENT_ROWS = {"quick": (1200, 0.5), "default": (1600, 1.3), "best": (2048, 1.8)}

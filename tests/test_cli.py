@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 import kdpinn_jax as kd
-from kdpinn_jax import _cli_options, _network, _recipes
+from kdpinn_jax import _cli_options, _metrics, _network, _recipes, _run
 from kdpinn_jax._history import read_history
 from kdpinn_jax.cli import main
 
@@ -199,7 +199,7 @@ def stop(*_, **__):
 
 @pytest.mark.slow
 def test_ctrl_c_during_evaluation_keeps_what_is_trained(tmp_path, monkeypatch):
-    monkeypatch.setattr("kdpinn_jax._metrics.evaluate", stop)
+    monkeypatch.setattr(_metrics, "evaluate", stop)
     out = tmp_path / "t.safetensors"
     done = kdpinn("train", "burgers", "--layers", "6", "--quiet", "--out", out)
     assert (done.exit_code, done.stderr) == (1, "Error: interrupted; the files finished so far are kept\n")
@@ -215,7 +215,7 @@ def test_an_interrupted_run_never_mixes_with_an_earlier_one(folder, tmp_path, mo
         interrupted.model = dataclasses.replace(kd.load(folder / "student.safetensors"), training=())
         raise interrupted
 
-    monkeypatch.setattr("kdpinn_jax._run.distill_by", untrained)
+    monkeypatch.setattr(_run, "distill_by", untrained)
     done = kdpinn("run", "burgers", "--layers", "4", "--teacher-layers", "6", "--quiet", "--out", tmp_path)
     assert done.exit_code == 1
     assert len(done.stderr.splitlines()) == 1
@@ -240,7 +240,7 @@ def test_a_time_budget_is_whole_for_one_training_and_shared_by_two(folder, tmp_p
         return call
 
     for name in ("train_teacher", "distill"):
-        monkeypatch.setattr(f"kdpinn_jax._run.{name}", budget_of(getattr(kd, name)))
+        monkeypatch.setattr(_run, name, budget_of(getattr(kd, name)))
     words = ["--quiet", "--time-budget", "40", "--out", tmp_path / "m.safetensors"]
     assert kdpinn("train", "burgers", "--layers", "6", *words).exit_code == 0
     assert kdpinn("distill", folder / "teacher.safetensors", "--layers", "4", *words).exit_code == 0

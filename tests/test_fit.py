@@ -40,6 +40,7 @@ def test_solves_the_equation(trained):
     assert [report.stage for report in trained.training] == ["Adam", "LBFGS"]
 
 
+@pytest.mark.slow
 def test_adam_alone_solves_the_equation(decay):
     model = kd.train_teacher(decay, jax.random.key(0), stages=(kd.Adam(1500, 2e-2),))
     assert np.max(np.abs(np.asarray(model(T)) - np.exp(-T))) < 1e-2
@@ -111,6 +112,7 @@ def test_keys_decide(decay, trained):
     assert bits(other.params) != bits(trained.params)
 
 
+@pytest.mark.slow
 def test_huge_learning_rate_stops(decay):
     target, params, key = prepared(decay)
     result = kd.fit(target, params, key, (kd.Adam(100, 1e300), kd.LBFGS(10)))
@@ -123,7 +125,8 @@ def test_huge_learning_rate_stops(decay):
     assert np.isfinite(kd.loss(target, result.params, kd.sample(target, key)))
 
 
-@pytest.mark.parametrize("stage", [kd.Adam(500, 1e-2), pytest.param(kd.LBFGS(500), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [kd.Adam(500, 1e-2), kd.LBFGS(500)])
 def test_a_residual_that_breaks_on_the_way(decay, stage):
     """The constant 2 is asked for, but the residual is NaN above 1: the model kept lies below."""
     cliff = kd.Term(kd.box((0,), (1,)), lambda u, z, c: jnp.where(u(z) < 1, u(z) - 2, jnp.nan), count=8)

@@ -53,7 +53,7 @@ def train(problem, key=KEY, network=None, stage=kd.LevenbergMarquardt(60, sampli
     return kd.train_teacher(problem, key, network=network, stages=(stage,), progress=False, **more)
 
 
-@pytest.mark.parametrize("width", [6, 40])
+@pytest.mark.parametrize("width", [6, pytest.param(40, marks=pytest.mark.slow)])
 def test_a_known_solution(decay, width):
     """32 + 1 residuals: more than the 19 parameters of width 6, fewer than the 121 of width 40 (the kernel form)."""
     model = train(decay, network=kd.MLP((width,)))
@@ -113,6 +113,7 @@ def test_at_the_bottom_it_has_converged(decay):
     assert report.history["initial"][-1] < 1e-30
 
 
+@pytest.mark.slow
 def test_at_a_minimum_it_says_that_it_stalls(decay):
     """u(0) = 1 and u(0) = 0 at once: the least loss is ½, and no step lowers it."""
     other = kd.Term(kd.box((0,), (0,)), kd.dirichlet(0.0), count=1)

@@ -107,6 +107,7 @@ def test_residual_norms(heat):
     assert found["boundary"] == pytest.approx(np.sqrt(13 / 3), rel=1e-2)
 
 
+@pytest.mark.slow
 def test_residuals_of_terms_the_ansatz_satisfies(untrained):
     found = kd.evaluate(untrained(kd.problems.ALL["burgers"], 1, kd.MLP((3,)))).residuals
     assert set(found) == {"residual", "initial", "boundary"}

@@ -153,6 +153,7 @@ def test_names_the_history_needs(heat, name):
         kd.objective(heat, terms={name: heat.terms["initial"]})
 
 
+@pytest.mark.slow
 def test_measured_data_in_another_precision(decay):
     """float32 measurements, more than one block of them, beside float64 parameters."""
     z = np.linspace(0, 1, BLOCK + 100, dtype=np.float32)[:, None]

@@ -65,6 +65,7 @@ def test_a_history_comes_back_from_its_file_and_makes_the_same_picture(tmp_path,
     np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_a_stage_without_a_record_is_drawn_without_a_warning(tmp_path, decay):
     model = kd.train_teacher(
         decay, jax.random.key(0), network=kd.MLP((3,)), stages=(kd.Adam(4),), time_budget=1e-9

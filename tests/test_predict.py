@@ -30,6 +30,7 @@ def test_float32_is_the_model_within_rounding(model):
     assert float(jnp.max(jnp.abs(u - model(Z)))) < 100 * np.finfo(np.float32).eps * scale
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["burgers", "black_scholes", "taylor_green"])
 def test_hard_conditions_and_coefficients_are_served(untrained, name):
     problem = kd.problems.ALL[name]

@@ -113,7 +113,8 @@ def test_reference_is_differentiable_and_of_the_right_shape(solved):
 HARD = [name for name, problem in ALL.items() if problem.conditions == "hard"]
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW.get(name, ())) for name in HARD])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HARD)
 def test_hard_conditions_hold_for_any_parameters(untrained, name):
     problem = ALL[name]
     model = untrained(problem, 3, kd.MLP((6,)))
@@ -310,6 +311,7 @@ def test_black_scholes_delta():
 # Taylor–Green -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_taylor_green():
     nu = 0.03
     reference = ALL["taylor_green"].reference({"nu": nu})

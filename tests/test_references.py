@@ -75,6 +75,7 @@ def test_corner_flow_meets_its_conditions():
         np.testing.assert_allclose(wall.x, 0, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_corner_flow_derivatives_are_those_of_the_stream_function():
     x, y, inertia = jnp.array([0.3, 0.7]), jnp.array([0.4, 0.1]), 50.0
 

@@ -161,6 +161,7 @@ def test_adaptive_points_prefer_large_residuals(decay):
     assert float(kd.mean_squares(target, params, points)["jump"]) == pytest.approx(2.0, rel=0.01)
 
 
+@pytest.mark.slow
 def test_renewal(decay):
     """All points new in the warm phase and at its end, unweighed; then the oldest fifth goes at every draw."""
     target = kd.objective(decay)
@@ -183,6 +184,7 @@ def test_renewal(decay):
     assert kept == [0, 0, 12, 12]
 
 
+@pytest.mark.slow
 def test_renewal_keeps_the_shares_of_a_union_and_all_data(heat):
     """However often a fifth of the points is replaced: four sides keep two points each, and measured values stay."""
     z = np.random.default_rng(0).uniform(0, 1, (40, 2))
@@ -198,6 +200,7 @@ def test_renewal_keeps_the_shares_of_a_union_and_all_data(heat):
     np.testing.assert_array_equal(points.rows["data"], np.concatenate([z, z[:, :1]], axis=1))
 
 
+@pytest.mark.slow
 def test_a_residual_that_is_no_number_somewhere_is_not_all_that_is_drawn(decay):
     hole = kd.Term(kd.box((0,), (1,)), lambda u, z, c: jnp.where(z > 0.9, jnp.nan, 1.0), count=50)
     target = kd.objective(decay, terms={"hole": hole})

@@ -51,6 +51,7 @@ def test_solves_the_equation(decay):
     assert model.training[0].why() == "completed its 150 steps"
 
 
+@pytest.mark.slow
 def test_never_climbs(start, walk):
     losses = [float(kd.loss(*start)), *(float(new.loss) for _, _, new in walk)]
     assert np.all(np.diff(losses) < 0)
@@ -190,6 +191,7 @@ def test_float32_solves_then_stalls_with_words(decay, float32):
     assert "line search failed at step" in report.why()
 
 
+@pytest.mark.slow
 def test_vmap_gives_the_numbers_of_single_runs(decay, start):
     """Members of other parameters and points, whose line searches are not equally long."""
     target = start[0]
