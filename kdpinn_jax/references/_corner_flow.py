@@ -90,7 +90,7 @@ def _angular_parts(order: int, theta: Array, waves: tuple[Array, Array]) -> Arra
 
 @_angular_parts.defjvp
 def _(order: int, primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
-    return _angular_parts(order, *primals), _angular_parts(order + 1, *primals) * tangents[0]
+    return _angular_parts(order, *primals), _angular_parts(order + 1, *primals) * tangents[0][None]
 
 
 class Flow(NamedTuple):
