@@ -5,6 +5,7 @@
 Burgers, hard conditions, student (2,20,20,20,1), float64. Compiling is left out: each way runs once before it is timed.
 """
 
+import math
 import time
 
 import jax
@@ -35,6 +36,7 @@ def compare(name: str, stages: tuple[kd.Stage, ...]) -> None:
     apart, seconds_apart = timed(lambda: [train(key, stages).params for key in keys])
     apart = jax.tree.map(lambda *leaves: jnp.stack(leaves), *apart)
     difference = max(jax.tree.leaves(jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), together, apart)))
+    assert math.isfinite(difference)
     largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(apart))
     print(f"{name}: largest difference of a parameter {difference:.1e} (parameters up to {largest:.1f}); ", end="")
     print(f"vmap {seconds_together:.1f} s, in sequence {seconds_apart:.1f} s, ", end="")
