@@ -92,7 +92,8 @@ def measure(problem: kd.Problem, size: str, repeats: int) -> tuple[str, dict[str
     stage = getattr(kd.recipe(problem, "default", "best"), size)[-1]
     objective, key = kd.objective(problem, getattr(problem, size)), jax.random.key(3)
     params, memory, points = settled(objective, stage)
-    residual, jacobian = jax.jit(_objective.weighted_jacobian)(objective, params, points)
+    r, jacobian = jax.jit(_objective.residuals_and_weighted_jacobian)(objective, params, points)
+    residual = _objective.weighted(objective, points, r)
     rows, columns = jacobian.shape
     scale = jnp.maximum(jnp.sum(jacobian**2, axis=0), jnp.finfo(jacobian.dtype).tiny)
     system = jax.jit(equations.gram)(jacobian, scale)
@@ -100,12 +101,12 @@ def measure(problem: kd.Problem, size: str, repeats: int) -> tuple[str, dict[str
     small, large = sorted((rows, columns))
     calls = {
         "draw": compiled(lambda p, old: _draw.renew(objective, stage.sampling, p, key, old, 0), params, points),
-        "Jacobian": compiled(lambda p: _objective.weighted_jacobian(objective, p, points), params),
+        "Jacobian": compiled(lambda p: _objective.residuals_and_weighted_jacobian(objective, p, points), params),
         "scaling, Jv": compiled(lambda j, v: (jnp.sum(j**2, axis=0), j @ v), jacobian, scale),
         "Gram": compiled(lambda *a: equations.gram(*a).matrix, jacobian, scale),
         "factorisation": compiled(equations.factorise, system, memory.damping),
         "solve": compiled(equations.solve, system, factor, residual),
-        "residuals": compiled(lambda p: _objective.weighted_residuals(objective, p, points), params),
+        "residuals": compiled(lambda p: _objective.residuals(objective, p, points), params),
         STEP: compiled(lambda p, m: stage.step(objective, p, m, points), params, memory),
     }
     # A solve is a product with J and two triangular systems. Nobody counts the operations of the other parts.

@@ -11,8 +11,8 @@ from jax import Array
 from jax.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
-from ._draw import draw_evenly, renew
-from ._objective import Objective, mean_squares, weighted_sum
+from ._draw import draw_evenly, renew, sample
+from ._objective import Objective, mean_square_at, precision, weighted_sum
 from ._progress import Progress
 from ._report import Fit, StageReport, TrainingInterrupted
 from ._stages import Ending, Stage
@@ -24,6 +24,7 @@ class _State(NamedTuple):
     proven: Params  # the last parameters at which a loss was seen, and was finite
     memory: Any
     points: Points
+    parts: dict[str, Array]  # the mean squares last seen
     key: Array
     step: Array
     ending: Array
@@ -34,13 +35,14 @@ def _begin(objective: Objective, stage: Stage, params: Params, key: Array) -> _S
     key, key_points = jax.random.split(key)
     points = draw_evenly(objective, stage.sampling, key_points)
     memory = stage.init(objective, params, points)
-    return _State(params, params, memory, points, key, jnp.asarray(0), jnp.asarray(Ending.RUNNING))
+    unseen = {name: jnp.full((), jnp.nan, precision(params)) for name in objective.terms}
+    return _State(params, params, memory, points, unseen, key, jnp.asarray(0), jnp.asarray(Ending.RUNNING))
 
 
 def _step(objective: Objective, stage: Stage, state: _State, count: Array) -> _State:
     """One step; ``count`` is ``state.step``, as a number that is the same for all members of a batch: under vmap a
     draw of points then remains a branch, and is not made at every step."""
-    params, proven, memory, points, key, step, _ = state
+    params, proven, memory, points, before, key, step, _ = state
     every = stage.sampling.every
     if every:
         key, key_points = jax.random.split(key)
@@ -57,38 +59,42 @@ def _step(objective: Objective, stage: Stage, state: _State, count: Array) -> _S
     # Adam sees the loss before it moves, so a loss that is not finite condemns the parameters it started from.
     proven = jax.tree.map(lambda a, b: jnp.where(seen, a, b), params, proven)
     kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new.params, proven)
+    parts = jax.tree.map(lambda a, b: jnp.where(seen, a, b).astype(b.dtype), new.parts, before)
     ending = jnp.where(
         ~finite,
         Ending.NON_FINITE,
         jnp.where((new.ending == Ending.RUNNING) & (step + 1 >= stage.steps), Ending.COMPLETED, new.ending),
     )
-    return _State(kept, proven, new.memory, points, key, step + 1, ending)
+    return _State(kept, proven, new.memory, points, parts, key, step + 1, ending)
 
 
 @jax.jit
 def _advance(
     objective: Objective, stage: Stage, state: _State, first: ArrayLike, steps: ArrayLike
 ) -> tuple[_State, dict[str, Array]]:
-    """At most ``steps`` steps from number ``first`` on, then the mean square of every term; a stage that has ended
-    stands still."""
+    """At most ``steps`` steps from number ``first`` on, and the mean square of every term as the last of them saw it; a
+    stage that has ended stands still."""
 
     def one(count: Array, state: _State) -> _State:
         running = state.ending == Ending.RUNNING
         return jax.lax.cond(running, lambda s: _step(objective, stage, s, count), lambda s: s, state)
 
     state = jax.lax.fori_loop(first, first + steps, one, state)
-    parts = mean_squares(objective, state.params, state.points)
-    return state, {"step": state.step, "loss": weighted_sum(objective, parts), **parts}
+    return state, {"step": state.step, "loss": weighted_sum(objective, state.parts), **state.parts}
 
 
-def _fresh_loss(objective: Objective, stage: Stage, state: _State) -> Array:
-    """The loss at points training did not see: ``_advance`` at an ended state takes no step and says what it is."""
-    points = _draw_evenly(objective, stage.sampling, jax.random.fold_in(state.key, 1))
-    ended = state._replace(points=points, ending=jnp.asarray(Ending.COMPLETED))
-    return _advance(objective, stage, ended, 0, 1)[1]["loss"]
+def _fresh_loss(objective: Objective, state: _State) -> Array:
+    """The loss at points training did not see."""
+    rows = _sample(objective, jax.random.fold_in(state.key, 1)).rows
+    problem, network, coefficients = objective.problem, objective.network, objective.coefficients
+    parts = {
+        name: mean_square_at(problem, network, term, state.params, coefficients, rows[name])
+        for name, term in objective.terms.items()
+    }
+    return weighted_sum(objective, parts)
 
 
-_draw_evenly = jax.jit(draw_evenly, static_argnames=("sampling",))
+_sample = jax.jit(sample)
 
 
 def check(stages: Sequence[Stage], time_budget: float | None) -> None:
@@ -212,7 +218,7 @@ def _run_stage(
     if state is not None and rows:
         params = state.params
         try:
-            fresh_loss = float(_fresh_loss(objective, stage, state))
+            fresh_loss = float(_fresh_loss(objective, state))
         except KeyboardInterrupt:
             ending = Ending.INTERRUPTED
     columns = {name: np.asarray([row[name] for row in rows]) for name in (rows[0] if rows else ())}
@@ -251,7 +257,7 @@ def _fit_traced(
                 ending=state.ending,
                 record_steps=steps,
                 history=record,
-                fresh_loss=_fresh_loss(objective, stage, state),
+                fresh_loss=_fresh_loss(objective, state),
                 seconds_compiling=jnp.nan,
                 seconds=jnp.nan,
                 record_seconds=jnp.full(steps.shape, jnp.nan),

@@ -4,13 +4,14 @@ A number is worth something only if nothing else runs on the core: a child proce
 (its thread pool then has one thread), dispatches synchronously, and takes its models in turn, call by call.
 """
 
+import contextlib
 import gc
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ REPEATS = {1: 1000, 1024: 1000, 10_000: 300}
 #: Seconds for all calls of one N, so that a slow machine still answers soon; 100 calls are made whatever they take.
 LONGEST = 1.0
 FEWEST = 100
+#: What the process that measures waits for.
+_GO = "go\n"
 
 
 def measure(paths: Sequence[str | os.PathLike[str]]) -> dict[str, Any]:
@@ -41,18 +44,37 @@ def measure(paths: Sequence[str | os.PathLike[str]]) -> dict[str, Any]:
     Raises:
         RuntimeError: the process failed; its last line is the message.
     """
+    with prepared(paths) as measured:
+        return measured()
+
+
+@contextlib.contextmanager
+def prepared(paths: Sequence[str | os.PathLike[str]]) -> Iterator[Callable[[], dict[str, Any]]]:
+    """``measure`` in two parts: the process loads and compiles beside its caller's own work, and begins to measure when
+    it is called, its caller then waiting. It ends with the block, called or not."""
     # The affinity is set by this line and inherited through the import of JAX, which counts the cores it may use.
     pin = "import os, sys; hasattr(os, 'sched_setaffinity') and os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})"
     program = f"{pin}; from kdpinn_jax._latency import timed; timed(sys.argv[1:])"
-    child = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, "-c", program, *(str(path) for path in paths)],
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"JAX_PLATFORMS": "cpu"},
-    )
-    if child.returncode:
-        raise RuntimeError(f"latency measurement failed: {(child.stderr.strip().splitlines() or ['no message'])[-1]}")
-    return json.loads(child.stdout)
+    ) as child:
+
+        def measured() -> dict[str, Any]:
+            out, err = child.communicate(_GO)
+            if child.returncode:
+                why = (err.strip().splitlines() or ["no message"])[-1]
+                raise RuntimeError(f"latency measurement failed: {why}")
+            return json.loads(out)
+
+        try:
+            yield measured
+        finally:
+            child.kill()
 
 
 def time_in_turn(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, dict[str, float]]:
@@ -84,19 +106,23 @@ def _statistics(seconds: np.ndarray) -> dict[str, float]:
 
 
 def timed(paths: Sequence[str]) -> None:
-    """The child's program: it prints what ``measure`` returns, and only there is its process pinned in time."""
+    """The child's program: it prints what ``measure`` returns, and only there is its process pinned in time. Where its
+    caller has gone away before it said go, nothing is measured."""
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     distinct = len({Path(path).stem for path in paths}) == len(paths)
     models = {Path(path).stem if distinct else str(path): load(path) for path in paths}
+    calls: dict[int, dict[str, Callable[[], Any]]] = {n: {} for n in REPEATS}
+    for name, model in models.items():
+        predict, lower, upper = compile_predict(model), np.asarray(model.problem.lower), np.asarray(model.problem.upper)
+        for n in REPEATS:
+            points = np.random.default_rng(0).uniform(lower, upper, (n, len(lower))).astype(np.float32)
+            calls[n][name] = lambda predict=predict, points=points: predict(points)
+            calls[n][name]()  # compiled before the caller is asked to be quiet
+    if sys.stdin.readline() != _GO:  # the caller is gone
+        return
     found: dict[str, dict[str, Any]] = {name: {} for name in models}
     for n, repeats in REPEATS.items():
-        calls = {}
-        for name, model in models.items():
-            lower, upper = np.asarray(model.problem.lower), np.asarray(model.problem.upper)
-            points = np.random.default_rng(0).uniform(lower, upper, (n, len(lower))).astype(np.float32)
-            predict = compile_predict(model)
-            calls[name] = lambda predict=predict, points=points: predict(points)
-        for name, statistics in time_in_turn(calls, repeats).items():
+        for name, statistics in time_in_turn(calls[n], repeats).items():
             found[name][str(n)] = statistics
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     print(json.dumps({"models": found, "pinned": cores == 1, "dtype": "float32", "load": os.getloadavg()[0]}))

@@ -13,8 +13,8 @@ from jaxtyping import Float
 
 from ._model import Model
 from ._network import MLP
-from ._objective import Objective, network_field
-from ._problem import Problem
+from ._objective import Objective, mean_square_at, network_field
+from ._problem import Problem, Term
 from ._types import Params, is_traced
 
 #: Points an axis of the dense grid, by the number of axes; training never sees it.
@@ -172,7 +172,7 @@ def evaluate(model: Model, *, predict: Callable[[ArrayLike], ArrayLike] | None =
         quantity=next(iter(_quantities(problem))) if found else "",
         errors=found.pop("domain", {}),
         extrapolation=found,
-        residuals={name: float(norm) for name, norm in _residual_norms(model).items()},
+        residuals=_residual_norms(model),
     )
 
 
@@ -181,16 +181,19 @@ def _beyond(problem: Problem, share: float) -> tuple[tuple[float, ...], tuple[fl
     return (*problem.lower[:-1], problem.upper[-1]), (*problem.upper[:-1], problem.upper[-1] + share * width)
 
 
-@jax.jit
-def _residual_norms(model: Model) -> dict[str, Array]:
+def _residual_norms(model: Model) -> dict[str, float]:
     norms = {}
     for i, (name, term) in enumerate(model.problem.terms.items()):
         # A fixed key: the same model gets the same number every time. Training keys are split, never this one.
-        rows = term.sample(jax.random.fold_in(jax.random.key(0), i), term.count)
-        rows = rows.astype(model.dtype)
-        r = jax.vmap(lambda row, term=term: term.residual(model.field, row, model.coefficients))(rows)
-        norms[name] = jnp.sqrt(jnp.mean(jnp.sum(r**2, axis=-1)))
+        rows = _sample(term, jax.random.fold_in(jax.random.key(0), i))
+        square = mean_square_at(model.problem, model.network, term, model.params, model.coefficients, rows)
+        norms[name] = float(jnp.sqrt(square))
     return norms
+
+
+@jax.jit
+def _sample(term: Term, key: Array) -> Float[Array, "n columns"]:
+    return term.sample(key, term.count)
 
 
 def error_monitor(objective: Objective) -> Callable[[Params], Array] | None:

@@ -109,12 +109,24 @@ def _known(
     return checked
 
 
-def network_field(problem: Problem, network: MLP, params: Params, coefficients: Coefficients) -> Field:
-    """embed → network → ansatz, as a function of one point z (d,) -> u (m,)."""
+def apply_network(network: MLP, params: Params, x: Float[Array, " e"]) -> Float[Array, " outputs"]:
+    """The network alone, of its embedded inputs."""
+    return jnp.asarray(network.apply({"params": params}, x))
+
+
+def network_field(
+    problem: Problem,
+    network: MLP,
+    params: Params,
+    coefficients: Coefficients,
+    *,
+    apply: Callable[[MLP, Params, Array], Array] = apply_network,
+) -> Field:
+    """embed → network → ansatz, as a function of one point z (d,) -> u (m,). ``apply`` computes the network."""
     embed = problem.embed or scale_to_unit(problem.lower, problem.upper)
 
     def net(z: Float[Array, " d"]) -> Float[Array, " outputs"]:
-        return jnp.asarray(network.apply({"params": params}, embed(z)))
+        return apply(network, params, embed(z))
 
     if problem.ansatz is None:
         return net
@@ -139,7 +151,7 @@ def term_residuals(
     objective: Objective, params: Params, name: str, rows: Float[Array, "n columns"]
 ) -> Float[Array, "n k"]:
     """The unweighted residual of one term at any rows, in the parameters' precision."""
-    rows = rows.astype(_precision(params))
+    rows = rows.astype(precision(params))
     return values(lambda block: _block_residuals(objective, params, name, block), rows)
 
 
@@ -161,10 +173,29 @@ def _row_residual(objective: Objective, name: str) -> Callable[[Params, Array], 
 @jax.jit
 def mean_squares(objective: Objective, params: Params, points: Points) -> dict[str, Float[Array, ""]]:
     """The unweighted mean square of every term, (1/n) Σᵢ |rᵢ|²: the parts of the loss, as the history keeps them."""
+    return squared(points, residuals(objective, params, points))
+
+
+def squared(points: Points, r: Mapping[str, Float[Array, "_n _k"]]) -> dict[str, Float[Array, ""]]:
+    """The mean squares of residuals at these points."""
     return {
-        name: jnp.mean(points.importance.get(name, 1.0) * jnp.sum(r**2, axis=-1))
-        for name, r in residuals(objective, params, points).items()
+        name: jnp.mean(points.importance.get(name, 1.0) * jnp.sum(of_term**2, axis=-1)) for name, of_term in r.items()
     }
+
+
+@functools.partial(jax.jit, static_argnames=("problem", "network"))
+def mean_square_at(
+    problem: Problem,
+    network: MLP,
+    term: Term,
+    params: Params,
+    coefficients: Coefficients,
+    rows: Float[Array, "n columns"],
+) -> Float[Array, ""]:
+    """The unweighted mean square of one term at rows drawn evenly: a program of its own, so that the end of a training
+    and ``evaluate`` after it compile it once."""
+    alone = Objective(problem, network, {"": term}, {"": 1.0}, dict(coefficients))
+    return jnp.mean(jnp.sum(term_residuals(alone, params, "", rows) ** 2, axis=-1))
 
 
 def weighted_sum(objective: Objective, parts: Mapping[str, Array]) -> Float[Array, ""]:
@@ -196,35 +227,36 @@ def loss_and_grad(
     return (weighted_sum(objective, parts), parts), gradient
 
 
-def weighted_residuals(objective: Objective, params: Params, points: Points) -> Float[Array, " rows"]:
-    """The vector whose squared length is the loss: √(w/n · importanceᵢ) rᵢ of every term, one after the other."""
-    parts = residuals(objective, params, points)
-    scaled = [_scale(objective, points, name)[:, None].astype(r.dtype) * r for name, r in sorted(parts.items())]
-    return jnp.concatenate([r.ravel() for r in scaled])
+def weighted(objective: Objective, points: Points, r: Mapping[str, Float[Array, "_n _k"]]) -> Float[Array, " rows"]:
+    """Residuals as the vector whose squared length is the loss: √(w/n · importanceᵢ) rᵢ of every term, one after the
+    other."""
+    scaled = [_scale(objective, points, name)[:, None].astype(r[name].dtype) * r[name] for name in sorted(r)]
+    return jnp.concatenate([of_term.ravel() for of_term in scaled])
 
 
 @compiled_once
-def weighted_jacobian(
+def residuals_and_weighted_jacobian(
     objective: Objective, params: Params, points: Points
-) -> tuple[Float[Array, " rows"], Float[Array, "rows p"]]:
-    """``weighted_residuals`` and its Jacobian, a column a parameter in the order of ``ravel_pytree``."""
+) -> tuple[dict[str, Float[Array, "_n _k"]], Float[Array, "rows p"]]:
+    """``residuals``, and the Jacobian of ``weighted`` ones, a column a parameter in the order of ``ravel_pytree``."""
     vector, unravel = ravel_pytree(params)
-    pairs = []
+    r, jacobians = {}, []
     for name, rows in _rows(objective, params, points):
         residual, scale = _row_residual(objective, name), _scale(objective, points, name).astype(rows.dtype)
         of_vector = lambda v, row, f=residual: f(unravel(v), row)
-        pairs.append(values_and_jacobian(of_vector, vector, rows, scale))
-    r, jacobian = zip(*pairs, strict=True)
-    return jnp.concatenate(r), jnp.concatenate(jacobian)
+        r[name], jacobian = values_and_jacobian(of_vector, vector, rows, scale)
+        jacobians.append(jacobian)
+    return r, jnp.concatenate(jacobians)
 
 
-def _precision(params: Params) -> jnp.dtype:
+def precision(params: Params) -> jnp.dtype:
+    """The parameters' floating-point type."""
     return jax.tree.leaves(params)[0].dtype
 
 
 def _rows(objective: Objective, params: Params, points: Points) -> list[tuple[str, Array]]:
     """The rows of every term by name, in the parameters' precision: measured data may come in another one."""
-    return [(name, points.rows[name].astype(_precision(params))) for name in sorted(objective.terms)]
+    return [(name, points.rows[name].astype(precision(params))) for name in sorted(objective.terms)]
 
 
 def _scale(objective: Objective, points: Points, name: str) -> Float[Array, " _n"]:

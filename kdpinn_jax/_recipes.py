@@ -38,7 +38,7 @@ class Recipe:
 
 #: Seconds for the teacher and for the student.
 _SECONDS: dict[str, dict[str, tuple[float, float]]] = {
-    "default": {"quick": (7.0, 22.0), "default": (40.0, 125.0), "best": (150.0, 600.0)},
+    "default": {"quick": (7.0, 26.0), "default": (40.0, 125.0), "best": (150.0, 600.0)},
     "paper": {"quick": (14.0, 15.0), "default": (120.0, 70.0), "best": (400.0, 200.0)},
 }
 #: Levenberg–Marquardt steps, of the teacher and of the student: more than fit into the seconds.

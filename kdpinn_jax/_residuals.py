@@ -66,17 +66,18 @@ def values(
 
 def values_and_jacobian(
     residual: RowResidual, vector: Float[Array, " p"], rows: Float[Array, "n columns"], scale: Float[Array, " n"]
-) -> tuple[Float[Array, " nk"], Float[Array, "nk p"]]:
-    """``scaleᵢ residual(vector, rowᵢ)``, a row's components next to each other, and the Jacobian, by reverse mode."""
-    blocks, _ = in_blocks(jnp.concatenate([rows, scale[:, None]], axis=1), SHARED_BLOCK)
+) -> tuple[Float[Array, "n k"], Float[Array, "nk p"]]:
+    """The residual at every row; and the Jacobian of ``scaleᵢ residual(vector, rowᵢ)``, a row's components next to each
+    other, by reverse mode."""
+    n, (blocks, _) = len(rows), in_blocks(jnp.concatenate([rows, scale[:, None]], axis=1), SHARED_BLOCK)
 
     def at(row: Array) -> tuple[Array, Array]:
-        r, pull = jax.vjp(lambda v: row[-1] * residual(v, row[:-1]), vector)
-        return r, jax.vmap(lambda unit: pull(unit)[0])(jnp.eye(len(r), dtype=r.dtype))
+        r, pull = jax.vjp(lambda v: residual(v, row[:-1]), vector)
+        return r, jax.vmap(lambda unit: pull(unit)[0])(row[-1] * jnp.eye(len(r), dtype=r.dtype))
 
     r, jacobian = jax.lax.map(jax.vmap(at), blocks)
-    length = len(rows) * r.shape[-1]
-    return r.ravel()[:length], jacobian.reshape(-1, len(vector))[:length]
+    r = r.reshape(-1, r.shape[-1])[:n]
+    return r, jacobian.reshape(-1, len(vector))[: r.size]
 
 
 def sum_of_squares_and_grad(

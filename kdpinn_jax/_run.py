@@ -1,6 +1,7 @@
 """What ``kdpinn run`` does: teacher, student, their errors and latency, and the files that record it."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -115,9 +116,10 @@ def run(
     trainings = {role: model.training for role, model in models.items()}
     write_history(trainings, out / "history.csv")
     say(f"{problem.name}: drawing and timing")
-    plots.solution(models, out / "solution.png", metrics={role: exact for role, (exact, _) in measured.items()})
-    plots.history(trainings, out / "history.png")
-    latency = _latency(problem, [out / f"{role}.safetensors" for role in models], warn)
+    with _latency(problem, [out / f"{role}.safetensors" for role in models], warn) as latency_measured:
+        plots.solution(models, out / "solution.png", metrics={role: exact for role, (exact, _) in measured.items()})
+        plots.history(trainings, out / "history.png")
+        latency = latency_measured()
     result = result_of(problem, options, models, measured, latency, interrupted=False)
     write_json(result, out / "result.json")
     return result
@@ -136,14 +138,23 @@ def why_interrupted(interrupted: TrainingInterrupted, saved: Sequence[str], wher
     return f"{why}; saved what there is in {where}: {', '.join(saved)}"
 
 
-def _latency(problem: Problem, paths: Sequence[Path], warn: Callable[[str], None]) -> dict[str, Any]:
-    from ._latency import measure
+@contextlib.contextmanager
+def _latency(
+    problem: Problem, paths: Sequence[Path], warn: Callable[[str], None]
+) -> Iterator[Callable[[], dict[str, Any]]]:
+    from ._latency import prepared
     from .problems import ALL
 
-    if problem.name not in ALL:
-        return {}  # a problem of the caller's own: the process that measures could not load it
-    try:
-        return measure(paths)
-    except (RuntimeError, OSError, ValueError) as error:  # a training of half an hour is not lost for its timing
-        warn(f"warning: {error}; latency is null in result.json")
-        return {}
+    if problem.name not in ALL:  # a problem of the caller's own: the process that measures could not load it
+        yield dict
+        return
+    with prepared(paths) as measured:
+
+        def or_warning() -> dict[str, Any]:
+            try:
+                return measured()
+            except (RuntimeError, OSError, ValueError) as error:  # a long training is not lost for its timing
+                warn(f"warning: {error}; latency is null in result.json")
+                return {}
+
+        yield or_warning

@@ -1,5 +1,6 @@
 """The command line: what it writes, what it says, and how it ends; with real processes where signals matter."""
 
+import contextlib
 import csv
 import dataclasses
 import json
@@ -245,7 +246,7 @@ def test_a_time_budget_is_whole_for_one_training_and_shared_by_two(folder, tmp_p
     assert kdpinn("train", "burgers", "--layers", "6", *words).exit_code == 0
     assert kdpinn("distill", folder / "teacher.safetensors", "--layers", "4", *words).exit_code == 0
     assert given == [40, 40]
-    monkeypatch.setattr("kdpinn_jax._latency.measure", lambda _: {})
+    monkeypatch.setattr("kdpinn_jax._latency.prepared", lambda _: contextlib.nullcontext(dict))
     words = ["--layers", "4", "--teacher-layers", "6", "--quiet", "--time-budget", "40", "--out", tmp_path / "run"]
     assert kdpinn("run", "burgers", *words).exit_code == 0
     recipe = kd.recipe(kd.problems.ALL["burgers"])
@@ -255,10 +256,10 @@ def test_a_time_budget_is_whole_for_one_training_and_shared_by_two(folder, tmp_p
 
 @pytest.mark.slow
 def test_a_run_outlives_a_failed_latency_measurement(tmp_path, monkeypatch):
-    def fails(paths):
+    def fails():
         raise RuntimeError("latency measurement failed: no room")
 
-    monkeypatch.setattr("kdpinn_jax._latency.measure", fails)
+    monkeypatch.setattr("kdpinn_jax._latency.prepared", lambda _: contextlib.nullcontext(fails))
     done = kdpinn("run", "burgers", "--layers", "4", "--teacher-layers", "6", "--quiet", "--out", tmp_path)
     assert done.exit_code == 0, done.output
     assert done.stderr == "warning: latency measurement failed: no room; latency is null in result.json\n"

@@ -82,6 +82,19 @@ def test_history_is_the_error_and_the_mean_square_of_the_model(trained):
     assert trained.training[-1].history["initial"][-1] == pytest.approx(initial**2, rel=1e-6)
 
 
+@pytest.mark.parametrize("stage", [kd.Adam(9, 1e-2), kd.LBFGS(9), kd.SSBroyden(9), kd.LevenbergMarquardt(9)])
+def test_a_step_says_what_it_saw(decay, stage):
+    """The mean square of every term, one switched off among them, at the new parameters; Adam's are the old ones."""
+    target, params, key = prepared(decay, weights={"initial": 0.0})
+    points = kd.sample(target, key)
+    new = jax.jit(stage.step)(target, params, stage.init(target, params, points), points)
+    want = kd.mean_squares(target, params if isinstance(stage, kd.Adam) else new.params, points)
+    assert set(new.parts) == {"residual", "initial"}
+    for name, part in want.items():
+        assert float(new.parts[name]) == pytest.approx(float(part), rel=1e-9)
+    assert float(new.loss) == pytest.approx(float(want["residual"]), rel=1e-9)
+
+
 def test_lbfgs_never_climbs(decay):
     target, params, key = prepared(decay)
     report = kd.fit(target, params, key, (kd.LBFGS(150),), record_every=1).stages[0]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import kdpinn_jax as kd
-from kdpinn_jax._latency import measure, time_in_turn
+from kdpinn_jax._latency import measure, prepared, time_in_turn
 
 
 @pytest.mark.slow
@@ -46,6 +46,16 @@ def test_the_command_pins_itself_and_tells_files_of_one_name_apart(tmp_path, unt
     assert failed.returncode == 1
     assert failed.stderr.startswith("Error: ")
     assert len(failed.stderr.splitlines()) == 1
+
+
+def test_the_process_ends_with_the_block_that_did_not_ask_for_numbers(tmp_path, untrained, monkeypatch):
+    kd.save(untrained(kd.problems.ALL["burgers"], network=kd.MLP((3,))), tmp_path / "model.safetensors")
+    started = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *args, **more: started.append(popen(*args, **more)) or started[-1])
+    with prepared([tmp_path / "model.safetensors"]):
+        assert started[0].poll() is None
+    assert started[0].returncode is not None
 
 
 def test_calls_take_turns_and_are_warmed_up():

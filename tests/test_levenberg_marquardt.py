@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 
 import kdpinn_jax as kd
 from kdpinn_jax._draw import draw_evenly, renew
-from kdpinn_jax._objective import weighted_jacobian, weighted_residuals
+from kdpinn_jax._objective import residuals_and_weighted_jacobian, weighted
 from kdpinn_jax._residuals import SHARED_BLOCK
 from kdpinn_jax._stages._normal_equations import PANEL, factorise, gram, solve
 
@@ -28,8 +28,9 @@ def test_jacobian_and_residuals(heat, count):
     sampling = kd.Sampling(every=1, adaptive=("residual",), unbiased=True)
     points = renew(target, sampling, params, jax.random.key(1), draw_evenly(target, sampling, KEY), jnp.asarray(1))
     vector, unravel = ravel_pytree(params)
-    residual, jacobian = weighted_jacobian(target, params, points)
-    of_vector = lambda v: weighted_residuals(target, unravel(v), points)
+    r, jacobian = residuals_and_weighted_jacobian(target, params, points)
+    residual = weighted(target, points, r)
+    of_vector = lambda v: weighted(target, points, kd.residuals(target, unravel(v), points))
     np.testing.assert_allclose(residual, of_vector(vector), rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(jacobian, jax.jacfwd(of_vector)(vector), rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(jnp.sum(residual**2), kd.loss(target, params, points), rtol=1e-12)

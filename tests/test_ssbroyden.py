@@ -102,6 +102,7 @@ def test_minimum_of_a_quadratic_in_n_steps(size):
     memory = ssbroyden._Memory(
         inverse=jnp.eye(size),
         value=jnp.zeros(()),
+        parts={},
         gradient=hessian @ x,
         direction=-hessian @ x,
         decrease=jnp.zeros(()),
@@ -114,7 +115,7 @@ def test_minimum_of_a_quadratic_in_n_steps(size):
         d, slope = memory.direction, jnp.vdot(memory.gradient, memory.direction)
         length = -slope / (d @ hessian @ d)
         x = x + length * d
-        end = ssbroyden._Trial(length, jnp.zeros(()), jnp.zeros(()), hessian @ x)
+        end = ssbroyden._Trial(length, jnp.zeros(()), {}, jnp.zeros(()), hessian @ x)
         inverse, direction, updated = update(memory, end, slope, jnp.asarray(True))
         assert updated
         memory = memory._replace(inverse=inverse, gradient=end.gradient, direction=direction, fresh=jnp.asarray(False))
@@ -135,7 +136,7 @@ def test_minimum_of_a_quadratic_in_n_steps(size):
 def test_line_search_meets_the_strong_wolfe_conditions(loss, first):
     def at(length):
         slope = jax.grad(loss)(length)
-        return ssbroyden._Trial(length, loss(length), slope, slope[None])
+        return ssbroyden._Trial(length, loss(length), {}, slope, slope[None])
 
     start = at(jnp.asarray(0.0))
     end, found = jax.jit(ssbroyden._line_search, static_argnums=0)(at, start, jnp.asarray(first))
@@ -149,7 +150,7 @@ def test_line_search_that_finds_nothing_gives_the_lowest_trial():
     """A loss that falls for ever, faster and faster."""
 
     def at(length):
-        return ssbroyden._Trial(length, -length - length**2, -1 - 2 * length, jnp.ones(1))
+        return ssbroyden._Trial(length, -length - length**2, {}, -1 - 2 * length, jnp.ones(1))
 
     end, found = ssbroyden._line_search(at, at(jnp.asarray(0.0)), jnp.asarray(1.0))
     assert not bool(found)

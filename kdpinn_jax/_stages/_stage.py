@@ -34,10 +34,12 @@ def check_steps(stage: Any) -> None:
 
 
 class Step(NamedTuple):
-    """One step of a stage: the new parameters and memory, the loss the step saw, and an ``Ending``."""
+    """One step of a stage: the new parameters and memory, the mean squares of the terms at the last parameters the step
+    saw (the new ones, but for Adam), their weighted sum, and an ``Ending``."""
 
     params: Params
     memory: Any
+    parts: dict[str, Array]
     loss: Array
     ending: Array
 

@@ -44,12 +44,12 @@ class Adam:
         return optax.scale_by_adam().init(params)
 
     def step(self, objective: Objective, params: Params, memory: Any, points: Points) -> Step:
-        (value, _), gradient = loss_and_grad(objective, params, points)
+        (value, parts), gradient = loss_and_grad(objective, params, points)
         factor = self.schedule or optax.cosine_decay_schedule(1.0, self.steps, alpha=0.01)
         rate = jnp.asarray(self.learning_rate) * factor(memory.count)
         direction, memory = optax.scale_by_adam().update(gradient, memory, params)
         params = jax.tree.map(lambda p, d: p - rate.astype(p.dtype) * d, params, direction)
-        return Step(params, memory, value, jnp.asarray(Ending.RUNNING))
+        return Step(params, memory, parts, value, jnp.asarray(Ending.RUNNING))
 
     def renew(self, objective: Objective, params: Params, memory: Any, points: Points) -> Any:
         return memory

@@ -52,12 +52,12 @@ class LBFGS:
     def _solver(self, objective: Objective, params: Params) -> Any:
         unravel = ravel_pytree(params)[1]
 
-        def value_and_grad(vector: Array, points: Points) -> tuple[Array, Array]:
-            (value, _), gradient = loss_and_grad(objective, unravel(vector), points)
-            return value, ravel_pytree(gradient)[0]
+        def value_and_grad(vector: Array, points: Points) -> tuple[tuple[Array, dict[str, Array]], Array]:
+            value_and_parts, gradient = loss_and_grad(objective, unravel(vector), points)
+            return value_and_parts, ravel_pytree(gradient)[0]
 
         return jaxopt.LBFGS(
-            value_and_grad, value_and_grad=True, history_size=self.history, tol=0.0, implicit_diff=False
+            value_and_grad, value_and_grad=True, has_aux=True, history_size=self.history, tol=0.0, implicit_diff=False
         )
 
     def init(self, objective: Objective, params: Params, points: Points) -> _Memory:
@@ -81,13 +81,14 @@ class LBFGS:
             stepsize=jnp.ones_like(before.stepsize),
             value=jnp.where(worse, before.value, after.value),
             grad=jnp.where(worse, before.grad, after.grad),
+            aux=jax.tree.map(lambda a, b: jnp.where(worse, a, b), before.aux, after.aux),
         )
         after = jax.tree.map(lambda a, b: jnp.where(failed, a, b), fresh, after)
         failures = jnp.where(failed, memory.failures + 1, 0)
         ending = jnp.where(failures >= 2, Ending.LINE_SEARCH_FAILED, Ending.RUNNING)
-        return Step(unravel(vector), _Memory(after, failures), after.value, ending)
+        return Step(unravel(vector), _Memory(after, failures), after.aux, after.value, ending)
 
     def renew(self, objective: Objective, params: Params, memory: _Memory, points: Points) -> _Memory:
-        (value, _), gradient = loss_and_grad(objective, params, points)
-        lbfgs = memory.lbfgs._replace(value=value, grad=ravel_pytree(gradient)[0])
+        (value, parts), gradient = loss_and_grad(objective, params, points)
+        lbfgs = memory.lbfgs._replace(value=value, grad=ravel_pytree(gradient)[0], aux=parts)
         return _Memory(lbfgs, jnp.zeros_like(memory.failures))

@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from .._objective import Objective, weighted_jacobian, weighted_residuals
+from .._objective import Objective, residuals, residuals_and_weighted_jacobian, squared, weighted
 from .._sampling import Sampling
 from .._types import Params, Points
 from ._normal_equations import Gram, factorise, gram, solve
@@ -40,6 +40,7 @@ class _Memory(NamedTuple):
 
 class _Try(NamedTuple):
     vector: Float[Array, " p"]
+    residuals: dict[str, Array]
     loss: Float[Array, ""]
     damping: Float[Array, ""]  # of the next try
     accepted: Array
@@ -85,30 +86,31 @@ class LevenbergMarquardt:
 
     def step(self, objective: Objective, params: Params, memory: _Memory, points: Points) -> Step:
         vector, unravel = ravel_pytree(params)
-        residual, jacobian = weighted_jacobian(objective, params, points)
-        scale = _scaling(jacobian, memory.scale)
+        here, jacobian = residuals_and_weighted_jacobian(objective, params, points)
+        scale, residual = _scaling(jacobian, memory.scale), weighted(objective, points, here)
         system, loss = gram(jacobian, scale), jnp.sum(residual**2)
-        at = lambda v: weighted_residuals(objective, unravel(v), points)
+        at = lambda v: residuals(objective, unravel(v), points)
 
         def attempt(tried: _Try) -> _Try:
             factor = factorise(system, tried.damping)
             velocity = -solve(system, factor, residual)
 
-            def evaluate(i: Array, way: tuple[Array, Array]) -> tuple[Array, Array]:
+            def evaluate(i: Array, way: tuple[Array, dict[str, Array]]) -> tuple[Array, dict[str, Array]]:
                 """First a look along the velocity, then the step: one call, so that the residual is compiled once."""
                 delta, _ = way
                 there = at(vector + delta)
-                bent = lambda: _bent(velocity, there - residual, system, factor)
+                bent = lambda: _bent(velocity, weighted(objective, points, there) - residual, system, factor)
                 return jax.lax.cond(i == 0, bent, lambda: delta), there
 
-            looked = jax.lax.fori_loop(0, 2, evaluate, (DIFFERENCE * velocity, residual))
-            delta, new_loss = looked[0], jnp.sum(looked[1] ** 2)
+            delta, there = jax.lax.fori_loop(0, 2, evaluate, (DIFFERENCE * velocity, here))
+            new_loss = jnp.sum(weighted(objective, points, there) ** 2)
             accepted = new_loss < loss  # False for NaN
             failed = ~jnp.isfinite(factor[-1, -1])
             raised = tried.damping * jnp.where(failed, UP_UNFACTORISED, UP)
             lowered = tried.damping * jnp.where(tried.tries == 0, DOWN, 1.0)
             return _Try(
                 jnp.where(accepted, vector + delta, vector),
+                jax.tree.map(lambda a, b: jnp.where(accepted, a, b), there, here),
                 jnp.where(accepted, new_loss, loss),
                 jnp.clip(jnp.where(accepted, lowered, raised), SMALLEST[str(vector.dtype)], LARGEST),
                 accepted,
@@ -118,13 +120,14 @@ class LevenbergMarquardt:
         tried = jax.lax.while_loop(
             lambda tried: ~tried.accepted & (tried.tries < TRIES),
             attempt,
-            _Try(vector, loss, memory.damping, jnp.asarray(False), jnp.asarray(0)),
+            _Try(vector, here, loss, memory.damping, jnp.asarray(False), jnp.asarray(0)),
         )
         start = jnp.where(jnp.isfinite(memory.start), memory.start, loss)
         solved = tried.loss <= jnp.finfo(vector.dtype).eps * start
         stalled = ~tried.accepted & (tried.damping >= LARGEST)
         ending = jnp.where(stalled, jnp.where(solved, Ending.CONVERGED, Ending.STALLED), Ending.RUNNING)
-        return Step(unravel(tried.vector), _Memory(tried.damping, scale, start), tried.loss, ending)
+        parts, memory = squared(points, tried.residuals), _Memory(tried.damping, scale, start)
+        return Step(unravel(tried.vector), memory, parts, tried.loss, ending)
 
     def renew(self, objective: Objective, params: Params, memory: _Memory, points: Points) -> _Memory:
         # A damping that has run away on the points that are gone says nothing of the new ones.

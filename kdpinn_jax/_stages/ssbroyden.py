@@ -31,6 +31,7 @@ TRIES, EXPANSION, MARGIN = 20, 4.0, 0.1
 class _Memory(NamedTuple):
     inverse: Float[Array, "p p"]
     value: Float[Array, ""]
+    parts: dict[str, Array]  # the mean squares that make the value
     gradient: Float[Array, " p"]
     direction: Float[Array, " p"]  # −Hg
     decrease: Float[Array, ""]  # of the loss by the last step; infinite after a restart or a draw of points
@@ -43,6 +44,7 @@ class _Trial(NamedTuple):
 
     length: Float[Array, ""]
     value: Float[Array, ""]
+    parts: dict[str, Array]
     slope: Float[Array, ""]
     gradient: Float[Array, " p"]
 
@@ -81,41 +83,39 @@ class SSBroyden:
         check_steps(self)
 
     def init(self, objective: Objective, params: Params, points: Points) -> _Memory:
-        (value, _), gradient = loss_and_grad(objective, params, points)
+        (value, parts), gradient = loss_and_grad(objective, params, points)
         g = ravel_pytree(gradient)[0]
         scale, far = _first_scale(g), jnp.full_like(value, jnp.inf)
         inverse = scale * jnp.eye(len(g), dtype=g.dtype)
-        return _Memory(inverse, value, g, -scale * g, far, jnp.asarray(True), jnp.asarray(0))
+        return _Memory(inverse, value, parts, g, -scale * g, far, jnp.asarray(True), jnp.asarray(0))
 
     def step(self, objective: Objective, params: Params, memory: _Memory, points: Points) -> Step:
         vector, unravel = ravel_pytree(params)
         direction = memory.direction
 
         def at(length: Array) -> _Trial:
-            (value, _), gradient = loss_and_grad(objective, unravel(vector + length * direction), points)
+            (value, parts), gradient = loss_and_grad(objective, unravel(vector + length * direction), points)
             g = ravel_pytree(gradient)[0]
-            return _Trial(length, value, jnp.vdot(g, direction), g)
+            return _Trial(length, value, parts, jnp.vdot(g, direction), g)
 
-        start = _Trial(
-            jnp.zeros_like(memory.value), memory.value, jnp.vdot(memory.gradient, direction), memory.gradient
-        )
+        none, slope = jnp.zeros_like(memory.value), jnp.vdot(memory.gradient, direction)
+        start = _Trial(none, memory.value, memory.parts, slope, memory.gradient)
         first = jnp.clip(FIRST * 2 * memory.decrease / -start.slope, SHORTEST, 1.0)
         end, found = _line_search(at, start, first)
         vector = jnp.where(end.length > 0, vector + end.length * direction, vector)
         inverse, direction, updated = _update(memory, end, start.slope, found)
         decrease = jnp.where(found, start.value - end.value, jnp.inf)
         failures = jnp.where(found, 0, memory.failures + 1)
-        memory = _Memory(
-            inverse, end.value, end.gradient, direction, decrease, ~found | (memory.fresh & ~updated), failures
-        )
+        fresh = ~found | (memory.fresh & ~updated)
+        memory = _Memory(inverse, end.value, end.parts, end.gradient, direction, decrease, fresh, failures)
         ending = jnp.where(failures >= 2, Ending.LINE_SEARCH_FAILED, Ending.RUNNING)
-        return Step(unravel(vector), memory, end.value, ending)
+        return Step(unravel(vector), memory, end.parts, end.value, ending)
 
     def renew(self, objective: Objective, params: Params, memory: _Memory, points: Points) -> _Memory:
-        (value, _), gradient = loss_and_grad(objective, params, points)
+        (value, parts), gradient = loss_and_grad(objective, params, points)
         g = ravel_pytree(gradient)[0]
-        far, none = jnp.full_like(value, jnp.inf), jnp.zeros_like(memory.failures)
-        return memory._replace(value=value, gradient=g, direction=-(memory.inverse @ g), decrease=far, failures=none)
+        seen = memory._replace(value=value, parts=parts, gradient=g, direction=-(memory.inverse @ g))
+        return seen._replace(decrease=jnp.full_like(value, jnp.inf), failures=jnp.zeros_like(memory.failures))
 
 
 def _first_scale(gradient: Float[Array, " p"]) -> Float[Array, ""]:
