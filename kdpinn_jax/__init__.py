@@ -59,3 +59,6 @@ from ._stages import LevenbergMarquardt as LevenbergMarquardt
 from ._stages import SSBroyden as SSBroyden
 from ._stages import Stage as Stage
 from ._stages import Step as Step
+from .export._compiled import Compiled as Compiled
+from .export._compiled import load_compiled as load_compiled
+from .export.c import export_c as export_c

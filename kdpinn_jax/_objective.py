@@ -109,24 +109,12 @@ def _known(
     return checked
 
 
-def apply_network(network: MLP, params: Params, x: Float[Array, " e"]) -> Float[Array, " outputs"]:
-    """The network alone, of its embedded inputs."""
-    return jnp.asarray(network.apply({"params": params}, x))
-
-
-def network_field(
-    problem: Problem,
-    network: MLP,
-    params: Params,
-    coefficients: Coefficients,
-    *,
-    apply: Callable[[MLP, Params, Array], Array] = apply_network,
-) -> Field:
-    """embed → network → ansatz, as a function of one point z (d,) -> u (m,). ``apply`` computes the network."""
+def network_field(problem: Problem, network: MLP, params: Params, coefficients: Coefficients) -> Field:
+    """embed → network → ansatz, as a function of one point z (d,) -> u (m,)."""
     embed = problem.embed or scale_to_unit(problem.lower, problem.upper)
 
     def net(z: Float[Array, " d"]) -> Float[Array, " outputs"]:
-        return apply(network, params, embed(z))
+        return jnp.asarray(network.apply({"params": params}, embed(z)))
 
     if problem.ansatz is None:
         return net

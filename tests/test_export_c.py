@@ -1,0 +1,156 @@
+"""The C export, judged by real compilers: no warning, the model's numbers, every problem's embedding and ansatz."""
+
+import shutil
+import subprocess
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import kdpinn_jax as kd
+from kdpinn_jax.export._program import UnsupportedPrimitive
+
+COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
+STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wdouble-promotion", "-Werror"]
+NETWORK = kd.MLP((11, 6))  # whole tiles of neurons and remainders of each kind
+
+
+def run(*command, **more):
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, **more)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, untrained):
+    """{problem: (model, header, source)}, each made once."""
+    made = {}
+
+    def make(name):
+        if name not in made:
+            model = untrained(
+                kd.problems.ALL[name], 3, replace(NETWORK, activation=kd.problems.ALL[name].student.activation)
+            )
+            made[name] = (model, *kd.export_c(model, tmp_path_factory.mktemp(name)))
+        return made[name]
+
+    return make
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", kd.problems.ALL)
+@pytest.mark.parametrize("real", ["float", "double"])
+def test_every_problem_passes_its_own_test(exported, tmp_path, name, real):
+    """-O2 without -march, -O3 with fast-math and vectors, and the plain loops of other compilers."""
+    _, _, source = exported(name)
+    define = [f"-D{name.upper()}_SELFTEST", *([f"-D{name.upper()}_DOUBLE"] if real == "double" else [])]
+    ways = (["-O1"], ["-O2", "-march=native", "-ffast-math"], ["-O1", f"-D{name.upper()}_PLAIN"])
+    for compiler in COMPILERS:
+        for way in ways:
+            program = tmp_path / "selftest"
+            run(compiler, "-std=c99", *STRICT, *way, *define, source, "-o", program, "-lm")
+            said = run(program)
+            assert said.count("ok") == 5
+            assert "FAILED" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not COMPILERS, reason="no C compiler")
+def test_a_wrong_weight_fails_the_test(exported, tmp_path):
+    _, header, source = exported("burgers")
+    text = source.read_text()
+    start = text.index("burgers_w0[")
+    at = text.index("BURGERS_R(", start)
+    end = text.index(")", at)
+    (tmp_path / header.name).write_text(header.read_text())
+    (tmp_path / source.name).write_text(f"{text[:at]}BURGERS_R(0.77{text[end:]}")
+    define = ("-DBURGERS_SELFTEST",)
+    run(COMPILERS[0], "-std=c99", *define, tmp_path / source.name, "-o", tmp_path / "selftest", "-lm")
+    failed = subprocess.run([tmp_path / "selftest"], capture_output=True, text=True)
+    assert failed.returncode == 1
+    assert "FAILED" in failed.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", [name for name in ("g++", "clang++") if shutil.which(name)])
+def test_it_is_cpp_too(exported, tmp_path, compiler):
+    _, _, source = exported("burgers")
+    program = tmp_path / "selftest"
+    run(compiler, "-x", "c++", *STRICT, "-O1", "-DBURGERS_SELFTEST", source, "-o", program, "-lm")
+    assert "FAILED" not in run(program)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not COMPILERS, reason="no C compiler")
+def test_it_runs_clean_under_the_sanitisers(exported, tmp_path):
+    _, _, source = exported("black_scholes")
+    program, options = tmp_path / "selftest", ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
+    run(COMPILERS[0], "-std=c99", *options, "-DBLACK_SCHOLES_SELFTEST", source, "-o", program, "-lm")
+    run(program)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.skipif(not COMPILERS, reason="no C compiler")
+def test_called_from_python(exported, dtype):
+    """Whole blocks and every kind of remainder."""
+    pytest.importorskip("cffi")
+    model, _, source = exported("burgers")
+    compiled = kd.load_compiled(source.parent, dtype=dtype)
+    assert (compiled.inputs, compiled.outputs) == (2, 1)
+    tolerance = 5e-6 if dtype == np.float32 else 1e-12
+    for n in (0, 1, 12, 13, 64, 140):
+        z = np.random.default_rng(n).uniform(model.problem.lower, model.problem.upper, (n, 2)).astype(dtype)
+        np.testing.assert_allclose(compiled(z), model(z), rtol=0, atol=tolerance)
+    u, slopes = compiled.jacobian(z)
+    np.testing.assert_allclose(u, model(z), rtol=0, atol=tolerance)
+    want = jax.vmap(jax.jacfwd(model.field))(jnp.asarray(z, np.float64))
+    np.testing.assert_allclose(slopes, want, rtol=0, atol=100 * tolerance)
+    assert compiled.in_domain(z).all()
+    assert list(compiled.in_domain(np.asarray([[0.5, 1.5], [-0.1, 0.0], [0.5, 0.0]], dtype))) == [False, False, True]
+    for wrong in (z.astype(np.float16), z[:, :1], z[0], np.asfortranarray(z)):
+        with pytest.raises(ValueError, match=r"expected a C-contiguous .* array of shape \(n, 2\)"):
+            compiled(wrong)
+
+
+@pytest.mark.slow
+def test_the_same_weights_give_the_same_bytes(exported, tmp_path):
+    model, header, source = exported("burgers")
+    again = kd.export_c(model, tmp_path / "made" / "anew")
+    assert [path.read_bytes() for path in again] == [header.read_bytes(), source.read_bytes()]
+    text = header.read_text()
+    assert "not measured" in text
+    for part in ("malloc", "printf(", "static burgers_real"):  # only the self-test prints and has memory of its own
+        assert part not in source.read_text().split("#ifdef BURGERS_SELFTEST\n/*")[0]
+
+
+def test_what_c_cannot_say(heat, untrained, tmp_path):
+    def ansatz(net, z, c):
+        return jax.lax.fori_loop(0, 3, lambda i, u: u + net(z), jnp.zeros(1))
+
+    model = untrained(replace(heat, ansatz=ansatz), 1, kd.MLP((3,)))
+    with pytest.raises(UnsupportedPrimitive, match=r"primitive '(scan|while)'"):
+        kd.export_c(model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ValueError, match="'2fast' is not an identifier of C"):
+        kd.export_c(model, tmp_path / "out", name="2fast")
+
+
+def test_nothing_is_left_where_it_cannot_be_written(heat, untrained, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        kd.export_c(untrained(heat, 1, kd.MLP((3,))), tmp_path / "file")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_no_compiler(exported, monkeypatch, tmp_path):
+    pytest.importorskip("cffi")
+    with pytest.raises(FileNotFoundError, match="make one by"):
+        kd.load_compiled(tmp_path)
+    (tmp_path / "m.c").touch()
+    (tmp_path / "m.h").write_text("#define M_INPUTS 2\n#define M_OUTPUTS 1\n")
+    monkeypatch.setenv("CC", "nosuchcompiler")
+    with pytest.raises(RuntimeError, match="CC=nosuchcompiler is not there; install gcc or clang"):
+        kd.load_compiled(tmp_path)
