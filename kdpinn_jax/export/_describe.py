@@ -1,4 +1,4 @@
-"""What every export says of its model, and the field it is written from."""
+"""What every export says of its model, its name, and its files."""
 
 import hashlib
 import os
@@ -6,17 +6,13 @@ import re
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
-from jax.typing import DTypeLike
 
 from .._files import atomic, library_versions
 from .._metrics import Metrics
 from .._model import Model
-from .._objective import network_field
-from .._types import Field
 
 
 def weights_hash(model: Model) -> str:
@@ -29,58 +25,28 @@ def weights_hash(model: Model) -> str:
     return digest.hexdigest()
 
 
-def facts(model: Model, metrics: Metrics | None) -> dict[str, Any]:
-    """Names and values an export carries: problem, domain, network, weights, errors, versions."""
-    problem = model.problem
-    errors: Mapping[str, float] | None = (
-        metrics.errors[metrics.quantity]._asdict() if metrics and metrics.errors else None
-    )
-    return {
-        "problem": problem.name,
-        "conditions": problem.conditions,
-        "axes": list(problem.axes),
-        "fields": list(problem.fields),
-        "lower": list(map(float, problem.lower)),
-        "upper": list(map(float, problem.upper)),
-        "coefficients": {name: float(value) for name, value in model.coefficients.items()},
-        "layers": list(model.layers),
-        "activation": model.network.activation,
-        "parameters": model.parameters,
-        "weights_sha256": weights_hash(model),
-        "errors": {"quantity": metrics.quantity, **errors} if metrics and errors else None,
-        "versions": library_versions(),
-    }
-
-
 def describe(model: Model, metrics: Metrics | None) -> tuple[str, list[str]]:
-    """The same in words: a title, and lines."""
-    f = facts(model, metrics)
-    listed = lambda pairs: ", ".join(f"{name} = {value:.10g}" for name, value in pairs) or "none"
+    """What an export carries in words: a title, and lines of domain, network, errors, weights and versions."""
+    problem = model.problem
+    coefficients = ", ".join(f"{name} = {float(value):.10g}" for name, value in model.coefficients.items()) or "none"
     domain = ", ".join(
-        f"{axis} in [{a:.10g}, {b:.10g}]" for axis, a, b in zip(f["axes"], f["lower"], f["upper"], strict=True)
+        f"{axis} in [{a:.10g}, {b:.10g}]" for axis, a, b in zip(problem.axes, problem.lower, problem.upper, strict=True)
     )
-    errors = f["errors"]
-    wrong = (
-        f"relative L2 {errors['relative_l2']:.2e}, RMSE {errors['rmse']:.2e}, largest {errors['max_error']:.2e} "
-        f"({errors['quantity']}, float64, on the domain)"
-        if errors
-        else "not measured against a reference"
-    )
-    return f"({', '.join(f['fields'])})({', '.join(f['axes'])}) of {f['problem']} as a neural network", [
+    wrong = "not measured against a reference"
+    if metrics and metrics.errors:
+        wrong = (
+            f"relative L2 {metrics.relative_l2:.2e}, RMSE {metrics.rmse:.2e}, largest {metrics.max_error:.2e} "
+            f"({metrics.quantity}, float64, on the domain)"
+        )
+    layers = " -> ".join(map(str, model.layers))
+    return f"({', '.join(problem.fields)})({', '.join(problem.axes)}) of {problem.name} as a neural network", [
         f"Domain:       {domain}",
-        f"Coefficients: {listed(f['coefficients'].items())}; {f['conditions']} conditions",
-        f"Network:      {' -> '.join(map(str, f['layers']))}, {f['activation']}, {f['parameters']} parameters",
+        f"Coefficients: {coefficients}; {problem.conditions} conditions",
+        f"Network:      {layers}, {model.network.activation}, {model.parameters} parameters",
         f"Errors:       {wrong}",
-        f"Weights:      sha256 {f['weights_sha256']}",
-        f"Versions:     {', '.join(f'{name} {number}' for name, number in f['versions'].items())}",
+        f"Weights:      sha256 {weights_hash(model)}",
+        f"Versions:     {', '.join(f'{name} {number}' for name, number in library_versions().items())}",
     ]
-
-
-def field_in(model: Model, dtype: DTypeLike) -> Field:
-    """The model as a function of one point in this precision, whatever its own; float64 under ``jax.enable_x64``."""
-    params = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), model.params)
-    coefficients = {name: float(value) for name, value in model.coefficients.items()}
-    return network_field(model.problem, model.network, params, coefficients)
 
 
 def identifier(model: Model, name: str | None) -> str:

@@ -13,8 +13,9 @@ from jax.typing import DTypeLike
 
 from .._metrics import Metrics
 from .._model import Model
+from .._predict import cast
 from ._c_functions import BLOCK, Constants, Function, number, wrapped
-from ._describe import describe, field_in, identifier, write_all
+from ._describe import describe, identifier, write_all
 from ._program import trace
 
 #: tanh(x) ≈ x P(x²)/Q(x²) where |x| ≤ 8.5, and ±1 to the last digit beyond; lowest powers first. A fit for float32: its
@@ -26,10 +27,6 @@ TANH_Q = (1.0, 0.4673951268, 0.02599112131, 0.0003335684305, 8.073587878e-07)
 TEST_POINTS, FLOAT, DOUBLE = 16, (2e-6, 1e-4), (1e-13, 1e-11)
 #: A remainder of a batch below this many points goes through the function for one: it costs a sixteenth of a block.
 FEW = 12
-
-_HEADER, _SOURCE = (
-    Template((Path(__file__).parent / f"model.{kind}.in").read_text(encoding="utf-8")) for kind in ("h", "c")
-)
 
 
 def export_c(
@@ -63,7 +60,7 @@ def source(model: Model, name: str, metrics: Metrics | None = None) -> dict[str,
     """``{"h": …, "c": …}``."""
     problem, d, m = model.problem, len(model.problem.axes), len(model.problem.fields)
     constants = Constants(name)
-    program = trace(field_in(model, np.float64), d)
+    program = trace(_cast(model, np.float64).field, d)
     jacobian = trace(_value_and_jacobian(model, np.float64), d)
     z, (u, jac), allowed = _test_vectors(model)
     title, description = describe(model, metrics)
@@ -93,11 +90,19 @@ def source(model: Model, name: str, metrics: Metrics | None = None) -> dict[str,
         "float_value": allowed[0], "float_jacobian": allowed[1],
         "double_value": DOUBLE[0], "double_jacobian": DOUBLE[1],
     }  # fmt: skip
-    return {"h": _HEADER.substitute(names), "c": _SOURCE.substitute(names, constants="\n".join(constants.declarations))}
+    names["constants"] = "\n".join(constants.declarations)
+    template = lambda kind: Template((Path(__file__).parent / f"model.{kind}.in").read_text(encoding="utf-8"))
+    return {kind: template(kind).substitute(names) for kind in ("h", "c")}
+
+
+def _cast(model: Model, dtype: DTypeLike) -> Model:
+    """Also in a session that has no float64."""
+    with jax.enable_x64(True):
+        return cast(model, dtype)
 
 
 def _value_and_jacobian(model: Model, dtype: DTypeLike) -> Callable[[Any], tuple[Any, Any]]:
-    field = field_in(model, dtype)
+    field = _cast(model, dtype).field
 
     def at(z: Any) -> tuple[Any, Any]:
         columns = [jax.jvp(field, (z,), (unit,))[1] for unit in np.eye(len(model.problem.axes), dtype=dtype)]
