@@ -1,5 +1,6 @@
 """``fit``: the one training loop. Stages run as jitted scans; the host only watches, reports and keeps time."""
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
+from ._compiler import known_options
 from ._draw import draw_evenly, renew, sample
 from ._objective import Objective, mean_square_at, precision, weighted_sum
 from ._progress import Progress
@@ -68,7 +70,6 @@ def _step(objective: Objective, stage: Stage, state: _State, count: Array) -> _S
     return _State(kept, proven, new.memory, points, parts, key, step + 1, ending)
 
 
-@jax.jit
 def _advance(
     objective: Objective, stage: Stage, state: _State, first: ArrayLike, steps: ArrayLike
 ) -> tuple[_State, dict[str, Array]]:
@@ -81,6 +82,12 @@ def _advance(
 
     state = jax.lax.fori_loop(first, first + steps, one, state)
     return state, {"step": state.step, "loss": weighted_sum(objective, state.parts), **state.parts}
+
+
+@functools.cache
+def _compiled_advance(options: tuple[tuple[str, bool | int], ...]) -> Callable[..., tuple[_State, dict[str, Array]]]:
+    # Only a call that is not itself being traced may choose its compiler's options.
+    return jax.jit(_advance, compiler_options=known_options(**dict(options)))
 
 
 def _fresh_loss(objective: Objective, state: _State) -> Array:
@@ -196,16 +203,17 @@ def _run_stage(
     try:
         watch.bar.begin(watch.title + ", compiling", stage.steps)
         state = _begin(objective, stage, params, key)
+        advance = _compiled_advance(tuple(stage.compiler_options.items()))
         # The same call on an ended state compiles it and takes no step: that time is the compiler's alone.
         ended = state._replace(ending=jnp.asarray(Ending.COMPLETED))
-        jax.block_until_ready(_advance(objective, stage, ended, 0, every))
+        jax.block_until_ready(advance(objective, stage, ended, 0, every))
         compiling = time.perf_counter() - start
         watch.bar.begin(watch.title, stage.steps)
         while ending is Ending.RUNNING:
             if time.perf_counter() > watch.deadline:
                 ending = Ending.TIME_BUDGET
                 break
-            state, record = _advance(objective, stage, state, len(rows) * every, every)
+            state, record = advance(objective, stage, state, len(rows) * every, every)
             row = {name: float(value) for name, value in record.items()}
             if watch.monitor is not None:
                 row["relative_l2"] = float(watch.monitor(state.params))

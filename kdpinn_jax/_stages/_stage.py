@@ -1,6 +1,7 @@
 """What ``fit`` asks of a stage."""
 
 import enum
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from jax import Array
@@ -33,6 +34,10 @@ def check_steps(stage: Any) -> None:
         raise ValueError(f"{type(stage).__name__}: steps={stage.steps} must be at least 1")
 
 
+#: LLVM's first level of optimisation: 10–40 % less time to compile, and steps as fast (benchmarks/README.md).
+QUICK_TO_COMPILE = {"xla_backend_optimization_level": 1}
+
+
 class Step(NamedTuple):
     """One step of a stage: the new parameters and memory, the mean squares of the terms at the last parameters the step
     saw (the new ones, but for Adam), their weighted sum, and an ``Ending``."""
@@ -50,6 +55,8 @@ class Stage(Protocol):
 
     #: Steps between records of the history, and between two looks at the clock: a second's at most.
     record_every: ClassVar[int]
+    #: Options of XLA's compiler, for it to be quick rather than thorough where that costs no time later.
+    compiler_options: ClassVar[Mapping[str, bool | int]]
 
     @property
     def steps(self) -> int:

@@ -1,6 +1,7 @@
 """Adam (Kingma & Ba 2015) by optax."""
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ from jax.typing import ArrayLike
 from .._objective import Objective, loss_and_grad
 from .._sampling import Sampling
 from .._types import Params, Points
-from ._stage import Ending, Step, check_steps
+from ._stage import QUICK_TO_COMPILE, Ending, Step, check_steps
 
 
 @functools.partial(
@@ -36,6 +37,7 @@ class Adam:
     sampling: Sampling = Sampling(every=1)
 
     record_every: ClassVar[int] = 20
+    compiler_options: ClassVar[Mapping[str, bool | int]] = QUICK_TO_COMPILE
 
     def __post_init__(self) -> None:
         check_steps(self)

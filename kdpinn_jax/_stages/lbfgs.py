@@ -2,6 +2,7 @@
 
 import functools
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -13,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 from .._objective import Objective, loss_and_grad
 from .._sampling import Sampling
 from .._types import Params, Points
-from ._stage import Ending, Step
+from ._stage import QUICK_TO_COMPILE, Ending, Step
 
 with warnings.catch_warnings():  # jaxopt is archived and says so at import; its L-BFGS works under jit, vmap and scan
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -44,6 +45,7 @@ class LBFGS:
     sampling: Sampling = Sampling()
 
     record_every: ClassVar[int] = 20
+    compiler_options: ClassVar[Mapping[str, bool | int]] = QUICK_TO_COMPILE
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.history < 1:

@@ -1,7 +1,7 @@
 """The self-scaled Broyden method: quasi-Newton steps with a dense inverse Hessian and a strong Wolfe line search."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -14,7 +14,7 @@ from jaxtyping import Float
 from .._objective import Objective, loss_and_grad
 from .._sampling import Sampling
 from .._types import Params, Points
-from ._stage import Ending, Step, check_steps
+from ._stage import QUICK_TO_COMPILE, Ending, Step, check_steps
 
 #: The strong Wolfe conditions f ≤ f₀ + c₁ α f₀′ and |f′| ≤ c₂ |f₀′|; the usual numbers for quasi-Newton steps (Nocedal
 #: & Wright 2006, section 3.1).
@@ -78,6 +78,7 @@ class SSBroyden:
     sampling: Sampling = Sampling(every=200)
 
     record_every: ClassVar[int] = 20
+    compiler_options: ClassVar[Mapping[str, bool | int]] = QUICK_TO_COMPILE
 
     def __post_init__(self) -> None:
         check_steps(self)
