@@ -1,71 +1,128 @@
-"""Latency of teacher and student on one core: eager, op by op, jitted, and compiled for prediction.
+"""Latency of teacher and student on one core by every method, against what the core can do; two pictures and a table.
 
-    python benchmarks/latency.py [teacher.safetensors student.safetensors]
+    python benchmarks/latency.py [teacher.safetensors student.safetensors] [--write]
 
-One pinned core, one thread, float32, synchronous dispatch; networks and ways take turns, call by call. Without files
-the networks of `burgers` with random weights are timed: latency does not depend on the weights. The relative L2 error
-stands beside a trained model's times.
+What `kdpinn bench` measures; without files the networks of `burgers` with random weights, on which latency does not
+depend. The result is kept in benchmarks/results/latency.json; --write puts the table into README.md and the pictures
+into docs/images. `pip install 'kdpinn-jax[bench]'` brings ONNX Runtime and PyTorch beside it.
 """
 
-import os
-
-if hasattr(os, "sched_setaffinity"):  # before JAX counts the cores
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-
-import sys
+import argparse
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import jax
-import numpy as np
+from matplotlib.figure import Figure
+from presets import write
 
 import kdpinn_jax as kd
-from kdpinn_jax._latency import time_in_turn
+from kdpinn_jax import _tables
+from kdpinn_jax.bench import bench
 
-jax.config.update("jax_cpu_enable_async_dispatch", False)
-SIZES = {1: 1000, 256: 1000, 1024: 1000, 10_000: 300, 65_536: 300}
-
-
-def fresh(network: kd.MLP) -> kd.Model:
-    problem = kd.problems.ALL["burgers"]
-    target = kd.objective(problem, network)
-    params = kd.init_params(problem, target.network, jax.random.key(0))
-    return kd.Model(problem, target.network, params, dict(problem.coefficients))
+HERE = Path(__file__).parent
+RESULT = HERE / "results" / "latency.json"
+IMAGES = HERE.parent / "docs" / "images"
+COLUMNS = ("1", "1024", "10000", "65536")
 
 
-def ways(model: kd.Model, z: np.ndarray) -> dict:
-    """What a caller may call, from the slowest: an interpreter of Python, of operations, and two compiled programs."""
-    model, batched = kd.cast(model, np.float32), jax.vmap(kd.cast(model, np.float32).field)
-    predict, on_device = kd.compile_predict(model), jax.numpy.asarray(z)
+def fresh(folder: str) -> list[Path]:
+    problem, paths = kd.problems.ALL["burgers"], []
+    for role in ("teacher", "student"):
+        network = kd.objective(problem, getattr(problem, role)).network
+        params = kd.init_params(problem, network, jax.random.key(0))
+        paths.append(Path(folder) / f"{role}.safetensors")
+        kd.save(kd.Model(problem, network, params, dict(problem.coefficients)), paths[-1])
+    return paths
 
-    def without_jit():
-        with jax.disable_jit():
-            return batched(on_device)
 
-    return {
-        "jax.disable_jit": without_jit,
-        "op by op": lambda: batched(on_device),
-        "jit (model(z))": lambda: model(z),
-        "compile_predict": lambda: predict(z),
-    }
+def methods(found: Mapping[str, Any]) -> list[str]:
+    return list({method: None for of_methods in found["sizes"].values() for method in of_methods})
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """Markdown: the second model's medians, its ns a point and share of the limit at N = 10,000, and ratios."""
+    first, second = found["models"]
+    head = ["method", *(f"N = {int(n):,}" for n in COLUMNS), "ns a point", "of the limit", f"{first} / {second}"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for method in methods(found):
+        times = {n: found["sizes"][n].get(method) for n in COLUMNS}
+        cells = [f"{of[second]['median']:.3g}" if of else "" for of in times.values()]
+        large = times["10000"]
+        share = large[second]["share_of_limit"] if large else None
+        ratios = " / ".join(f"{of[first]['median'] / of[second]['median']:.2g}" for of in times.values() if of)
+        cells += [f"{large[second]['ns_a_point']:.1f}" if large else "", f"{share:.0%}" if share else "", ratios]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def against_size(found: Mapping[str, Any], path: Path) -> None:
+    """Least µs a call against N, a panel a model."""
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    panels = figure.subplots(1, len(found["models"]), sharey=True, squeeze=False)[0]
+    for panel, (name, model) in zip(panels, found["models"].items(), strict=True):
+        for i, method in enumerate(methods(found)):
+            cases = [(int(n), of[method][name]["minimum"]) for n, of in found["sizes"].items() if method in of]
+            panel.loglog(*zip(*cases, strict=True), marker="o", markersize=3, label=method, color=f"C{i}")
+        if model["limit_ns"]:
+            sizes = [int(n) for n in found["sizes"]]
+            limit = [1e-3 * n * model["limit_ns"] for n in sizes]
+            panel.loglog(sizes, limit, "k--", label="limit of the core")
+        panel.set(xlabel="points a call", title=f"{name}, {model['parameters']} parameters")
+        panel.grid(linewidth=0.4)
+    panels[0].set_ylabel("µs a call, minimum")
+    panels[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.savefig(path, dpi=130)
+
+
+def roofline(found: Mapping[str, Any], path: Path) -> None:
+    """Work a ns against work a byte of points and values: the roofs are the core's multiply-adds and its memory. A tanh
+    counts as the multiply-adds that fit into its time."""
+    rates = found["rates"]
+    figure = Figure(figsize=(7.5, 4.6), layout="constrained")
+    axes = figure.subplots()
+    marks = dict(zip(found["models"], ("o", "s", "^", "v"), strict=False))
+    peak = 2 / rates["multiply_add"]
+    intensities = []
+    for name, model in found["models"].items():
+        adds = model["multiply_adds"] + model["tanhs"] * rates["tanh"] / rates["multiply_add"]
+        numbers = model["layers"][0] + model["layers"][-1]  # of float32 read and written
+        intensities.append(2 * adds / (4 * numbers))
+        for i, method in enumerate(methods(found)):
+            if of := found["sizes"]["10000"].get(method):
+                label = method if name == next(iter(found["models"])) else None
+                height = 2 * adds / of[name]["ns_a_point"]
+                axes.loglog([intensities[-1]], [height], marks[name], color=f"C{i}", markersize=6, label=label)
+        axes.annotate(name, (intensities[-1], 1.1 * peak), ha="center", fontsize=9)
+    ends = [0.5, 4 * max(intensities)]
+    ridge = peak / rates["bandwidth"]
+    axes.loglog([ends[0], ridge, ends[1]], [rates["bandwidth"] * ends[0], peak, peak], "k-", linewidth=1)
+    axes.set(
+        xlabel="operations a byte of points and values, N = 10,000",
+        ylabel="GFLOP/s, tanh included",
+        ylim=(0.05, 2 * peak),
+    )
+    axes.grid(linewidth=0.4)
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.savefig(path, dpi=130)
 
 
 if __name__ == "__main__":
-    files = sys.argv[1:]
-    problem = kd.problems.ALL["burgers"]
-    models = {file: kd.load(file) for file in files} or {
-        "teacher": fresh(problem.teacher),
-        "student": fresh(problem.student),
-    }
-    for name, model in models.items():
-        error = f", relative L2 {kd.evaluate(model).relative_l2:.2e}" if files else ", random weights"
-        print(f"{name}: {model.problem.name} {model.layers}, {model.parameters} parameters{error}")
-    print(f"jax {jax.__version__}, cores {len(os.sched_getaffinity(0))}, load {os.getloadavg()[0]:.1f}; µs a call")
-    print(f"{'N':>7} {'way':16} {'model':9} {'minimum':>9} {'median':>9} {'p95':>9} {'p99':>9}")
-    for n, repeats in SIZES.items():
-        calls = {}
-        for name, model in models.items():
-            p = model.problem
-            z = np.random.default_rng(0).uniform(p.lower, p.upper, (n, len(p.axes))).astype(np.float32)
-            calls |= {(way, name): call for way, call in ways(model, z).items()}
-        for (way, name), t in time_in_turn(calls, repeats).items():
-            print(f"{n:7d} {way:16} {os.path.basename(name)[:9]:9} ", end="")
-            print(f"{t['minimum']:9.1f} {t['median']:9.1f} {t['p95']:9.1f} {t['p99']:9.1f}", flush=True)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", type=Path)
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--table-only", action="store_true", help="from the result that is there")
+    options = parser.parse_args()
+    if not options.table_only:
+        with tempfile.TemporaryDirectory() as folder:
+            found = bench(options.models or fresh(folder))
+        RESULT.write_text(json.dumps(found) + "\n")
+    found = json.loads(RESULT.read_text())
+    print(_tables.of_bench(found))
+    print(table(found))
+    if options.write:
+        write(table(found), "latency")
+        against_size(found, IMAGES / "latency.png")
+        roofline(found, IMAGES / "roofline.png")

@@ -72,10 +72,10 @@ def row(problem: str, conditions: str | None, preset: str, results: list[dict]) 
     )
 
 
-def write(table: str) -> None:
-    """Put the table between the marks of the documents that show it."""
+def write(table: str, name: str) -> None:
+    """Put the table between the marks of its name in the documents that show it."""
     for path in TABLES:
-        marks = r"(<!-- table: presets -->\n).*?(<!-- end of table -->)"
+        marks = rf"(<!-- table: {name} -->\n).*?(<!-- end of table -->)"
         path.write_text(re.sub(marks, lambda m: f"{m[1]}{table}\n{m[2]}", path.read_text(), flags=re.DOTALL))
 
 
@@ -99,4 +99,4 @@ if __name__ == "__main__":
     table = "\n".join([HEAD, *rows])
     print(table)
     if options.write:
-        write(table)
+        write(table, "presets")

@@ -39,6 +39,7 @@ from ._problem import Term as Term
 from ._problem import periodic as periodic
 from ._problem import scale_to_unit as scale_to_unit
 from ._problem import with_conditions as with_conditions
+from ._program import UnsupportedPrimitive as UnsupportedPrimitive
 from ._recipes import Recipe as Recipe
 from ._recipes import recipe as recipe
 from ._report import Fit as Fit
@@ -62,3 +63,5 @@ from ._stages import Step as Step
 from .export._compiled import Compiled as Compiled
 from .export._compiled import load_compiled as load_compiled
 from .export.c import export_c as export_c
+from .export.onnx import export_onnx as export_onnx
+from .export.stablehlo import export_stablehlo as export_stablehlo

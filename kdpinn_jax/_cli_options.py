@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ._cli_types import PROBLEM as PROBLEM
-from ._cli_types import Assignment, Layers, Seconds, Word, activations, presets, recipes
+from ._cli_types import Assignment, Layers, Seconds, activations, presets, recipes
+from ._cli_types import Sizes as Sizes
+from ._cli_types import Word as Word
+from ._cli_types import Words as Words
+from ._cli_types import formats as formats
+from ._cli_types import methods as methods
 from ._names import nearest
 
 if TYPE_CHECKING:
@@ -51,7 +56,7 @@ class Commands(click.Group):
             if isinstance(error, BrokenPipeError):  # whoever read our output has seen enough
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise click.exceptions.Exit(1) from None
-            if isinstance(error, ValueError | OSError | RuntimeError | MemoryError):
+            if isinstance(error, ValueError | OSError | RuntimeError | MemoryError | ImportError):
                 raise click.ClickException(line) from None
             raise
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 #: Larger networks than these are a slip of the keyboard, and would exhaust the memory before failing: L-BFGS keeps a
 #: hundred copies of the weights, 2.4 GB at three million.
 WIDEST, DEEPEST, MOST_WEIGHTS = 4096, 64, 3_000_000
+#: Points of one call that a benchmark times.
+MOST_POINTS = 10_000_000
 
 
 class Seconds(click.ParamType):
@@ -63,6 +65,18 @@ class Layers(click.ParamType):
         return widths
 
 
+class Sizes(click.ParamType):
+    name = "SIZES"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        parts = [part.strip() for part in str(value).split(",")]
+        if not all(part.isascii() and part.isdigit() and 1 <= int(part) <= MOST_POINTS for part in parts):
+            self.fail(f"{value!r} is not a list of numbers of points up to {MOST_POINTS} such as 1,1024", param, ctx)
+        return tuple(map(int, parts))
+
+
 class _ProblemName(click.ParamType):
     name = "problem"
 
@@ -87,6 +101,15 @@ class Word(click.ParamType):
         return value
 
 
+class Words(Word):
+    """Several of them, with commas between."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        return tuple(super(Words, self).convert(word.strip(), param, ctx) for word in str(value).split(","))
+
+
 def presets() -> Iterable[str]:
     from ._recipes import PRESETS
 
@@ -103,6 +126,18 @@ def activations() -> Iterable[str]:
     from ._network import ACTIVATIONS
 
     return ACTIVATIONS
+
+
+def formats() -> Iterable[str]:
+    from .export import FORMATS
+
+    return FORMATS
+
+
+def methods() -> Iterable[str]:
+    from .bench import METHODS
+
+    return METHODS
 
 
 PROBLEM = _ProblemName()

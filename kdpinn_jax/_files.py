@@ -173,6 +173,19 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nd
     return header, tensors
 
 
+def measured_errors(path: str | os.PathLike[str]) -> Metrics | None:
+    """What ``evaluate`` had found when the file was written, if it was saved with it.
+
+    Raises:
+        ModelFileError: what ``read_header`` raises, or errors of another form.
+    """
+    errors = read_header(path).get("errors")
+    try:
+        return Metrics.from_dict(errors) if errors else None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelFileError(f"{path}: header damaged ({type(error).__name__}: {error}); make the model anew") from None
+
+
 def load(path: str | os.PathLike[str], *, problem: Problem | None = None) -> Model:
     """A model from a file written by ``save``, in the file's precision (float32 where float64 is not enabled).
 

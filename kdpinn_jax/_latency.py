@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -26,8 +26,14 @@ REPEATS = {1: 1000, 1024: 1000, 10_000: 300}
 #: Seconds for all calls of one N, so that a slow machine still answers soon; 100 calls are made whatever they take.
 LONGEST = 1.0
 FEWEST = 100
+#: Calls of one kind in a row.
+BURST = 10
+#: The first line of a process that measures: the import of JAX, which counts the cores it may use, comes after it.
+PIN = "import os, sys; hasattr(os, 'sched_setaffinity') and os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})"
 #: What the process that measures waits for.
 _GO = "go\n"
+
+_Name = TypeVar("_Name")
 
 
 def measure(paths: Sequence[str | os.PathLike[str]]) -> dict[str, Any]:
@@ -52,9 +58,7 @@ def measure(paths: Sequence[str | os.PathLike[str]]) -> dict[str, Any]:
 def prepared(paths: Sequence[str | os.PathLike[str]]) -> Iterator[Callable[[], dict[str, Any]]]:
     """``measure`` in two parts: the process loads and compiles beside its caller's own work, and begins to measure when
     it is called, its caller then waiting. It ends with the block, called or not."""
-    # The affinity is set by this line and inherited through the import of JAX, which counts the cores it may use.
-    pin = "import os, sys; hasattr(os, 'sched_setaffinity') and os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})"
-    program = f"{pin}; from kdpinn_jax._latency import timed; timed(sys.argv[1:])"
+    program = f"{PIN}; from kdpinn_jax._latency import timed; timed(sys.argv[1:])"
     with subprocess.Popen(
         [sys.executable, "-c", program, *(str(path) for path in paths)],
         stdin=subprocess.PIPE,
@@ -77,22 +81,27 @@ def prepared(paths: Sequence[str | os.PathLike[str]]) -> Iterator[Callable[[], d
             child.kill()
 
 
-def time_in_turn(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, dict[str, float]]:
-    """µs of each call, made in turn, after a warm-up; the garbage collector waits."""
+def time_in_turn(
+    calls: Mapping[_Name, Callable[[], Any]], repeats: int, *, longest: float | None = LONGEST
+) -> dict[_Name, dict[str, float]]:
+    """µs of each call, after a warm-up; the garbage collector waits. Calls take turns, BURST of each at a time: the
+    first of them finds the caches as the others left them, the next ones as in a loop. After ``longest`` seconds, if
+    any, it ends with fewer repeats."""
     for call in calls.values():
         for _ in range(10):
             jax.block_until_ready(call())
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    end = time.perf_counter() + LONGEST
+    seconds: dict[_Name, list[float]] = {name: [] for name in calls}
+    end = time.perf_counter() + (np.inf if longest is None else longest)
     collecting = gc.isenabled()
     gc.disable()
     try:
-        for i in range(repeats):
+        for done in range(0, repeats, BURST):
             for name, call in calls.items():
-                start = time.perf_counter()
-                jax.block_until_ready(call())
-                seconds[name].append(time.perf_counter() - start)
-            if i >= FEWEST and time.perf_counter() > end:
+                for _ in range(min(BURST, repeats - done)):
+                    start = time.perf_counter()
+                    jax.block_until_ready(call())
+                    seconds[name].append(time.perf_counter() - start)
+            if done >= FEWEST and time.perf_counter() > end:
                 break
     finally:
         if collecting:
@@ -113,7 +122,11 @@ def timed(paths: Sequence[str]) -> None:
     models = {Path(path).stem if distinct else str(path): load(path) for path in paths}
     calls: dict[int, dict[str, Callable[[], Any]]] = {n: {} for n in REPEATS}
     for name, model in models.items():
-        predict, lower, upper = compile_predict(model), np.asarray(model.problem.lower), np.asarray(model.problem.upper)
+        predict, lower, upper = (
+            compile_predict(model, sizes=tuple(REPEATS)),
+            np.asarray(model.problem.lower),
+            np.asarray(model.problem.upper),
+        )
         for n in REPEATS:
             points = np.random.default_rng(0).uniform(lower, upper, (n, len(lower))).astype(np.float32)
             calls[n][name] = lambda predict=predict, points=points: predict(points)

@@ -1,7 +1,7 @@
 """How wrong a model is: errors against the reference on a dense grid, beyond the domain, and residual norms."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -72,6 +72,17 @@ class Metrics(NamedTuple):
             "extrapolation": {k: {n: e._asdict() for n, e in es.items()} for k, es in self.extrapolation.items()},
             "residuals": self.residuals,
         }
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> "Metrics":
+        """The inverse of ``as_dict``."""
+        errors = lambda of: {str(name): Errors(*(float(e[key]) for key in Errors._fields)) for name, e in of.items()}
+        return cls(
+            quantity=str(found["quantity"]),
+            errors=errors(found["fields"]),
+            extrapolation={str(name): errors(of) for name, of in found["extrapolation"].items()},
+            residuals={str(name): float(value) for name, value in found["residuals"].items()},
+        )
 
 
 def grid(lower: tuple[float, ...], upper: tuple[float, ...], per_axis: int) -> Float[np.ndarray, "n d"]:

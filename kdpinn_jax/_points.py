@@ -64,7 +64,7 @@ def predict_file(
     with atomic(out) as temporary, temporary.open("wb") as file:
         writer = _CsvWriter(file, problem, dtype) if out.suffix.lower() == ".csv" else _NpyWriter(file, problem)
         for z in blocks:
-            values = np.asarray(predict(_filled(z).astype(dtype)))[: len(z)]
+            values = predict(z.astype(dtype))
             writer.write(z, values)
             count += len(z)
             outside += int(np.any((z < lower - slack) | (z > upper + slack), axis=1).sum())
@@ -72,12 +72,6 @@ def predict_file(
             raise PointsError(f"{points}: holds no points; give at least one row")
         writer.close(count)
     return Predicted(count, outside)
-
-
-def _filled(z: np.ndarray) -> np.ndarray:
-    """The rows and repeats of the last, up to a power of two: a few compiled sizes serve every file."""
-    size = 1 << max(len(z) - 1, 0).bit_length()
-    return np.concatenate([z, np.repeat(z[-1:], size - len(z), axis=0)])
 
 
 def _npy_blocks(path: Path, problem: Problem) -> Iterator[np.ndarray]:

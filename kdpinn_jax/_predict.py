@@ -1,7 +1,8 @@
 """``compile_predict``: the path of a model that callers put into their loops."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +10,17 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
+from . import _on_xla
+from ._compiler import known_options
+from ._derivative_names import derivatives_of
 from ._model import Model
-from ._objective import network_field
+from ._program import UnsupportedPrimitive, trace
+from ._types import is_traced
+
+#: XLA keeps to 256 bits where nobody says otherwise; a CPU without wider registers is not impressed.
+_OPTIONS = {"xla_cpu_prefer_vector_width": "512"}
+#: Points of one call of a compiled program at most, and those that go through its layers together: what stays in cache.
+LARGEST, BLOCK = 65_536, 2048
 
 
 def cast(model: Model, dtype: DTypeLike) -> Model:
@@ -29,30 +39,113 @@ def cast(model: Model, dtype: DTypeLike) -> Model:
     return replace(model, params=params, coefficients=coefficients)
 
 
-def compile_predict(model: Model, *, dtype: DTypeLike = jnp.float32) -> Callable[[ArrayLike], Array]:
+def cast_anywhere(model: Model, dtype: DTypeLike) -> Model:
+    """``cast``, also in a session that has no float64."""
+    with jax.enable_x64(True):
+        return cast(model, dtype)
+
+
+def compile_predict(
+    model: Model,
+    *,
+    dtype: DTypeLike = jnp.float32,
+    derivatives: Sequence[str] | None = None,
+    sizes: Sequence[int] = (),
+) -> Callable[[ArrayLike], np.ndarray]:
     """A function z (n, d) -> u (n, m) with the parameters compiled in as constants: the least work a call can do.
 
     Args:
         model: what to serve.
-        dtype: precision of arithmetic and result, float32 or float64. Give it points of that type: a conversion costs
-            more than a small batch.
+        dtype: precision of arithmetic and result, float32 or float64. Points of that type are taken as they are;
+            others are converted, which costs more than a small batch.
+        derivatives: what to return in the place of the fields, a column each: names of fields, alone or with one or
+            two axes behind them, ``("u", "u_x", "u_xt")``, in the units of u over those of the axes.
+        sizes: numbers of points that will come: compiled now, so that no later call waits, and exactly.
 
     Returns:
-        A jitted function, compiled once for each number of points.
+        A function of NumPy or JAX arrays that returns a NumPy array (n, m), or (n, k) of k derivatives; where nothing
+        had to be copied it is read-only. Called within a function that JAX transforms it returns a JAX array.
+
+        Other sizes than ``sizes`` are compiled when they are first needed: 1, 2, 4, … 64 and then eight in each octave
+        up to 65,536; points in between are filled up to the next of these, an eighth more work at most, and more points
+        are taken in turns.
 
     Raises:
-        ValueError: as ``cast``; the returned function raises it for points that are not (n, d).
+        ValueError: as ``cast``, or a derivative of another form; the returned function raises it for points that are
+            not (n, d). A size is not positive.
     """
-    served = cast(model, dtype)
-    field, d = (
-        network_field(served.problem, served.network, served.params, served.coefficients),
-        len(model.problem.axes),
-    )
+    if not all(n > 0 for n in sizes):
+        raise ValueError(f"sizes={tuple(sizes)} must be positive numbers of points")
+    many, dtype = many_points(model, dtype, derivatives), np.dtype(dtype)
+    batched = jax.jit(_in_blocks(many), compiler_options=known_options(**_OPTIONS))
+    inside = jax.jit(many)  # a program within another one may not choose its compiler's options
+    axes, outputs = model.problem.axes, len(model.problem.fields if derivatives is None else derivatives)
+    array, asarray, d = np.ndarray, np.asarray, len(axes)
+    exact = frozenset(sizes) | {1}
+    for n in sizes:
+        jax.block_until_ready(batched(np.tile(np.asarray(model.problem.lower, dtype), (n, 1))))
 
-    @jax.jit
-    def predict(z: Array) -> Array:
+    def predict(z: Any) -> Any:
+        # Nothing here may cost time at n = 1, where the program itself takes a few microseconds.
+        if type(z) is not array or z.dtype != dtype:
+            if is_traced(z):
+                _check(z.shape, axes)
+                return inside(z.astype(dtype))
+            z = asarray(z, dtype)
         if z.ndim != 2 or z.shape[1] != d:
-            raise ValueError(f"points have shape {z.shape}; expected (n, {d}) with the columns {model.problem.axes}")
-        return jax.vmap(field)(z.astype(dtype))
+            _check(z.shape, axes)
+        n = len(z)
+        return asarray(batched(z)) if n in exact else in_turns(z) if n > LARGEST else filled(z)
+
+    def filled(z: np.ndarray) -> np.ndarray:
+        n, size = len(z), compiled_size(len(z))
+        if n == size:
+            return asarray(batched(z))
+        if not n:
+            return np.empty((0, outputs), dtype)
+        # Repeats of a point, since made-up ones may lie where the solution is infinite.
+        more = np.empty((size, d), dtype)
+        more[:n], more[n:] = z, z[-1]
+        return asarray(batched(more))[:n]
+
+    def in_turns(z: np.ndarray) -> np.ndarray:
+        u = np.empty((len(z), outputs), dtype)
+        for start in range(0, len(z), LARGEST):
+            u[start : start + LARGEST] = filled(z[start : start + LARGEST])
+        return u
 
     return predict
+
+
+def compiled_size(n: int) -> int:
+    """The least size not below n for which a program is compiled."""
+    octave = max(n - 1, 0).bit_length()
+    step = 1 << max(octave - 4, 0) if octave > 6 else 1 << octave
+    return -(-n // step) * step
+
+
+def many_points(model: Model, dtype: DTypeLike, derivatives: Sequence[str] | None = None) -> Callable[[Array], Array]:
+    """The function of many points, as a program or, where it cannot be one, point by point under ``jax.vmap``; to be
+    jitted."""
+    served = cast(model, dtype)
+    of_point = lambda field: field if derivatives is None else derivatives_of(model.problem, field, derivatives)
+    try:
+        program = trace(of_point(cast_anywhere(served, np.float64).field), len(served.problem.axes))
+    except UnsupportedPrimitive:
+        return jax.vmap(of_point(served.field))
+    return lambda z: _on_xla.run(program, z)
+
+
+def _in_blocks(many: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    def predict(z: Array) -> Array:
+        if len(z) <= BLOCK or len(z) % BLOCK:
+            return many(z)
+        u = jax.lax.map(many, z.reshape(-1, BLOCK, z.shape[1]))
+        return u.reshape(len(z), -1)
+
+    return predict
+
+
+def _check(shape: tuple[int, ...], axes: tuple[str, ...]) -> None:
+    if len(shape) != 2 or shape[1] != len(axes):
+        raise ValueError(f"points have shape {shape}; expected (n, {len(axes)}) with the columns {', '.join(axes)}")

@@ -55,3 +55,58 @@ def of_errors(model: "Model", found: Mapping[str, "Metrics"]) -> str:
     for name, size in found[""].residuals.items():
         lines.append(f"{'residual':18} {name:15} RMS {size:.2e}")
     return "\n".join(lines)
+
+
+def of_bench(found: Mapping[str, Any]) -> str:
+    """The machine, the models, a line a size, method and model; ratios of the first two models within each method."""
+    machine, rates, lines = found["machine"], found["rates"], []
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    lines.append(f"{machine['cpu']}, cores {machine['cores']}, load {machine['load']:.1f}; {versions}")
+    if rates:
+        lines.append(
+            f"this core: multiply-add {rates['multiply_add']:.4f} ns, tanh {rates['tanh']:.3f} ns, "
+            f"memory {rates['bandwidth']:.1f} GB/s; float32"
+        )
+    for name, model in found["models"].items():
+        layers = " → ".join(map(str, model["layers"]))
+        limit = f", limit {model['limit_ns']:.1f} ns a point" if model["limit_ns"] else ""
+        lines.append(f"{name}: {model['problem']} {layers}, {model['parameters']} parameters{limit}")
+    width = max(map(len, found["models"]))
+    lines.append(
+        f"{'N':>6} {'method':16} {'model':{width}} {'min µs':>9} {'median':>9} {'p95':>9} {'p99':>9} {'ns/point':>9} "
+        f"{'of limit':>8} {'error':>8}"
+    )
+    for n, methods in found["sizes"].items():
+        for method, models in methods.items():
+            for name, t in models.items():
+                share = f"{t['share_of_limit']:.0%}" if t["share_of_limit"] else ""
+                lines.append(
+                    f"{n:>6} {method:16} {name:{width}} {t['minimum']:9.2f} {t['median']:9.2f} {t['p95']:9.2f} "
+                    f"{t['p99']:9.2f} {t['ns_a_point']:9.1f} {share:>8} {t['error']:8.1e}"
+                )
+    lines += [f"not measured: {method}: {why}" for method, why in found["missing"].items()]
+    return "\n".join([*lines, *_ratios(found)])
+
+
+def _ratios(found: Mapping[str, Any]) -> list[str]:
+    """Medians over medians: between models within one method, and from eager to XLA for each model."""
+    lines, names = [], list(found["models"])[:2]
+    if len(names) == 2:
+        lines.append(f"{names[0]} / {names[1]}, median by median within each method:")
+        for method in {method: None for methods in found["sizes"].values() for method in methods}:
+            cells = [
+                f"N = {n}: {models[names[0]]['median'] / models[names[1]]['median']:.2f}"
+                for n, methods in found["sizes"].items()
+                if (models := methods.get(method))
+            ]
+            lines.append(f"  {method:16} {', '.join(cells)}")
+    for eager in ("jax.disable_jit", "op by op"):
+        for name in found["models"]:
+            cells = [
+                f"N = {n}: {methods[eager][name]['median'] / methods['compile_predict'][name]['median']:.0f}"
+                for n, methods in found["sizes"].items()
+                if eager in methods and "compile_predict" in methods
+            ]
+            if cells:
+                lines.append(f"{eager} / compile_predict, {name}: {', '.join(cells)}")
+    return lines

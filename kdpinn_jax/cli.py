@@ -221,6 +221,60 @@ def predict(model: Path, points: Path, out: Path, float64: bool, as_json: bool) 
 
 
 @main.command()
+@click.argument("model", type=FILE)
+@click.option(
+    "--format",
+    "form",
+    type=cli.Word("format", cli.formats),
+    metavar="c|onnx|stablehlo",
+    required=True,
+    help="C99 source and header; an ONNX graph; jax.export and StableHLO bytecode.",
+)
+@click.option("--out", type=FILE, required=True, metavar="DIR", help="Folder of the files; made if need be.")
+@click.option("--name", help="Of files, and of symbols in C. Default: the problem's.")
+@cli.JSON
+def export(model: Path, form: str, out: Path, name: str | None, as_json: bool) -> None:
+    """Write a model as a program for another host, with embedding and ansatz inside; float32.
+
+    \b
+    kdpinn export runs/burgers/student.safetensors --format c --out burgers_c
+    """
+    from ._files import load, measured_errors
+    from .export import FORMATS
+
+    cli.set_up_jax()
+    paths = FORMATS[form](load(model), out, name=name, metrics=measured_errors(model))
+    _print_json({"files": list(map(str, paths))}) if as_json else click.echo("\n".join(map(str, paths)))
+
+
+@main.command()
+@click.argument("models", type=FILE, nargs=-1, required=True, metavar="MODEL...")
+@click.option("--sizes", type=cli.Sizes(), help="Points a call; default 1,16,256,1024,10000,65536.")
+@click.option(
+    "--methods", type=cli.Words("method", cli.methods), metavar="NAMES", help="With commas; default all there are."
+)
+@cli.JSON
+def bench(
+    models: Sequence[Path], sizes: tuple[int, ...] | None, methods: tuple[str, ...] | None, as_json: bool
+) -> None:
+    """Latency of models on one core, by every method there is: XLA, eager, C, ONNX Runtime, NumPy, PyTorch.
+
+    \b
+    kdpinn bench runs/burgers/teacher.safetensors runs/burgers/student.safetensors
+
+    Methods and models take turns, call by call, in a process pinned to one core with one thread. With two models the
+    table ends with how much faster the second one is by each method.
+    """
+    from ._files import load
+    from .bench import METHODS, SIZES, bench
+
+    for path in models:
+        load(path)  # what is wrong with a file is said before minutes of measuring
+    found = bench(models, sizes=sizes or tuple(SIZES), methods=methods or tuple(METHODS))
+    _print_json(found) if as_json else click.echo(_tables.of_bench(found))
+
+
+@main.command()
 @click.argument("sources", type=FILE, nargs=-1, required=True, metavar="MODEL...|DIR|history.csv")
 @click.option("--out", type=FILE, help="The picture, *.png, *.pdf or *.svg; needed but for a folder.")
 @cli.JSON

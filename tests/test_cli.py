@@ -369,6 +369,46 @@ def test_files_that_cannot_be_used(folder, tmp_path):
     assert not (tmp_path / "out.csv").exists()
 
 
+@pytest.mark.parametrize(
+    ("form", "files"),
+    [("c", {"u.h", "u.c"}), ("onnx", {"u.onnx"}), ("stablehlo", {"u.jax_export", "u.mlir", "u.json"})],
+)
+def test_export(folder, tmp_path, form, files):
+    """The errors measured by the run are told by the export."""
+    pytest.importorskip("onnx")
+    student = folder / "student.safetensors"
+    done = kdpinn("export", student, "--format", form, "--name", "u", "--out", tmp_path / "new" / "folder", "--json")
+    assert done.exit_code == 0, done.output
+    assert {Path(path).name for path in json.loads(done.stdout)["files"]} == files
+    contents = {path.name: path.read_bytes() for path in (tmp_path / "new" / "folder").iterdir()}
+    assert set(contents) == files
+    told = f"relative L2 {kd.read_header(student)['errors']['relative_l2']:.2e}"
+    assert any(told.encode() in content for content in contents.values())
+
+
+def test_exports_that_cannot_be(folder, tmp_path, monkeypatch):
+    student, out = folder / "student.safetensors", tmp_path / "out"
+    (tmp_path / "blocked").write_text("a file, where a folder is asked for")
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    for words, code, expected in (
+        (["--format", "fortran", "--out", out], 2, "format 'fortran' is unknown"),
+        (["--format", "c", "--name", "2fast", "--out", out], 1, "not an identifier of C"),
+        (["--format", "c", "--out", tmp_path / "blocked"], 1, "cannot write into"),
+        (["--format", "onnx", "--out", out], 1, "pip install 'kdpinn-jax[onnx]'"),
+    ):
+        done = kdpinn("export", student, *words)
+        assert done.exit_code == code, words
+        assert expected in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    damaged = tmp_path / "damaged.safetensors"
+    kd.save(kd.load(student), damaged)
+    content = damaged.read_bytes().replace(b'"errors": null', b'"errors": 1234')
+    damaged.write_bytes(content.replace(b'\\"errors\\": null', b'\\"errors\\": 1234'))
+    done = kdpinn("export", damaged, "--format", "c", "--out", out)
+    assert (done.exit_code, "header damaged" in done.stderr) == (1, True), done.stderr
+    assert not out.exists()
+
+
 #: The command line, which makes a file at its second look at the error of what it trains: one is on record then.
 WATCHED = """
 import pathlib, sys
@@ -403,7 +443,7 @@ def wait_for(condition, process, seconds=120):
 @pytest.mark.slow
 def test_ctrl_c_keeps_what_there_is(tmp_path):
     out = tmp_path / "run"
-    words = ["--layers", "4", "--teacher-layers", "4", "--time-budget", "6"]
+    words = ["--layers", "4", "--teacher-layers", "4", "--time-budget", "30"]
     process = start("run", "burgers", "--out", out, *words)
     wait_for((out / "teacher.safetensors").exists, process)
     time.sleep(1)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import kdpinn_jax as kd
-from kdpinn_jax.export._program import UnsupportedPrimitive
+from kdpinn_jax._program import UnsupportedPrimitive
 
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wdouble-promotion", "-Werror"]
@@ -89,6 +89,43 @@ def test_it_runs_clean_under_the_sanitisers(exported, tmp_path):
     program, options = tmp_path / "selftest", ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
     run(COMPILERS[0], "-std=c99", *options, "-DBLACK_SCHOLES_SELFTEST", source, "-o", program, "-lm")
     run(program)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (COMPILERS and shutil.which("valgrind")), reason="no valgrind")
+def test_it_runs_clean_under_valgrind(exported, tmp_path):
+    _, _, source = exported("black_scholes")
+    program = tmp_path / "selftest"
+    run(COMPILERS[0], "-std=c99", "-O1", "-g", "-DBLACK_SCHOLES_SELFTEST", source, "-o", program, "-lm")
+    run("valgrind", "--quiet", "--error-exitcode=1", "--leak-check=full", program)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["burgers", "taylor_green"])
+@pytest.mark.parametrize("real", ["float", "double"])
+@pytest.mark.skipif(
+    not all(map(shutil.which, ("aarch64-linux-gnu-gcc", "qemu-aarch64"))), reason="no compiler or emulator of aarch64"
+)
+def test_it_runs_on_aarch64(exported, tmp_path, name, real):
+    _, _, source = exported(name)
+    program, define = tmp_path / "selftest", [f"-D{name.upper()}_SELFTEST"]
+    define += [f"-D{name.upper()}_DOUBLE"] if real == "double" else []
+    run("aarch64-linux-gnu-gcc", "-std=c99", *STRICT, "-O2", "-static", *define, source, "-o", program, "-lm")
+    assert "FAILED" not in run("qemu-aarch64", program)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("arm-none-eabi-gcc"), reason="no compiler of Cortex-M")
+def test_it_fits_a_microcontroller(exported, tmp_path):
+    """No symbol but libm's is left open, nothing is written to memory that outlives a call."""
+    _, _, source = exported("burgers")
+    program = tmp_path / "burgers.o"
+    target = ["-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"]
+    run("arm-none-eabi-gcc", "-std=c99", *STRICT, *target, "-Os", "-c", source, "-o", program)
+    _, data, bss = map(int, run("arm-none-eabi-size", program).splitlines()[1].split()[:3])
+    assert (data, bss) == (0, 0)
+    undefined = {line.split()[-1] for line in run("arm-none-eabi-nm", "--undefined-only", program).splitlines()}
+    assert undefined <= {"expf", "erff", "sinf", "cosf", "logf", "sqrtf", "powf", "memset", "memcpy"}
 
 
 @pytest.mark.slow

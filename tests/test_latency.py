@@ -62,8 +62,11 @@ def test_calls_take_turns_and_are_warmed_up():
     order = []
     calls = {name: lambda name=name: order.append(name) or jax.numpy.zeros(1) for name in ("a", "b")}
     found = time_in_turn(calls, 5)
-    assert order[20:] == ["a", "b"] * 5
+    assert order[20:] == ["a"] * 5 + ["b"] * 5
     assert {name: case["repeats"] for name, case in found.items()} == {"a": 5, "b": 5}
+    order.clear()
+    time_in_turn(calls, 15)
+    assert order[20:] == ["a"] * 10 + ["b"] * 10 + ["a"] * 5 + ["b"] * 5
 
 
 def test_statistics_are_of_the_calls():

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ._program import Argument, Element, Node, Program, Whole
+from .._program import Argument, Element, Node, Program, Whole
 from ._schedule import Step, buffers, schedule, stored
 
 #: Points a block. 64 floats are four registers of 512 bits, enough sums under way to hide the latency of a

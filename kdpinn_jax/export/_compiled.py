@@ -75,7 +75,7 @@ def load_compiled(
         f"void {name}_eval_jac(const {real} *z, {real} *u, {real} *jacobian);"
         f"int {name}_in_domain(const {real} *z);"
     )
-    library = _built(ffi, source, () if dtype == np.float32 else (f"-D{name.upper()}_DOUBLE",))
+    library = built(ffi, source, () if dtype == np.float32 else (f"-D{name.upper()}_DOUBLE",))
     return _bound(ffi, library, name, f"{real}[]", inputs, outputs, dtype)
 
 
@@ -98,7 +98,8 @@ def _macro(header: str, macro: str, source: Path) -> int:
     return int(found[1])
 
 
-def _built(ffi: Any, source: Path, definitions: Sequence[str]) -> Any:
+def built(ffi: Any, source: Path, definitions: Sequence[str]) -> Any:
+    """The library of a C source, compiled for this machine and loaded; its functions are declared to ``ffi`` before."""
     named = os.environ.get("CC")
     compiler = shlex.split(named) if named else [c for c in ("cc", "gcc", "clang") if shutil.which(c)][:1]
     if not compiler or not shutil.which(compiler[0]):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -25,8 +26,8 @@ def weights_hash(model: Model) -> str:
     return digest.hexdigest()
 
 
-def describe(model: Model, metrics: Metrics | None) -> tuple[str, list[str]]:
-    """What an export carries in words: a title, and lines of domain, network, errors, weights and versions."""
+def describe(model: Model, metrics: Metrics | None) -> tuple[str, dict[str, str]]:
+    """What an export carries in words: a title; and domain, coefficients, network, errors, weights and versions."""
     problem = model.problem
     coefficients = ", ".join(f"{name} = {float(value):.10g}" for name, value in model.coefficients.items()) or "none"
     domain = ", ".join(
@@ -39,14 +40,28 @@ def describe(model: Model, metrics: Metrics | None) -> tuple[str, list[str]]:
             f"({metrics.quantity}, float64, on the domain)"
         )
     layers = " -> ".join(map(str, model.layers))
-    return f"({', '.join(problem.fields)})({', '.join(problem.axes)}) of {problem.name} as a neural network", [
-        f"Domain:       {domain}",
-        f"Coefficients: {coefficients}; {problem.conditions} conditions",
-        f"Network:      {layers}, {model.network.activation}, {model.parameters} parameters",
-        f"Errors:       {wrong}",
-        f"Weights:      sha256 {weights_hash(model)}",
-        f"Versions:     {', '.join(f'{name} {number}' for name, number in library_versions().items())}",
-    ]
+    return f"({', '.join(problem.fields)})({', '.join(problem.axes)}) of {problem.name} as a neural network", {
+        "domain": domain,
+        "coefficients": f"{coefficients}; {problem.conditions} conditions",
+        "network": f"{layers}, {model.network.activation}, {model.parameters} parameters",
+        "errors": wrong,
+        "weights": f"sha256 {weights_hash(model)}",
+        "versions": ", ".join(f"{name} {number}" for name, number in library_versions().items()),
+    }
+
+
+def metadata(model: Model, metrics: Metrics | None) -> dict[str, Any]:
+    """The same for machines, with names, bounds and errors as values of JSON."""
+    problem = model.problem
+    measured = metrics.as_dict() if metrics else {}
+    return describe(model, metrics)[1] | {
+        "problem": problem.name,
+        "axes": list(problem.axes),
+        "fields": list(problem.fields),
+        "lower": list(problem.lower),
+        "upper": list(problem.upper),
+        "metrics": {name: measured[name] for name in ("quantity", "fields") if name in measured},
+    }
 
 
 def identifier(model: Model, name: str | None) -> str:
@@ -64,10 +79,17 @@ def identifier(model: Model, name: str | None) -> str:
 
 
 def write_all(directory: str | os.PathLike[str], contents: Mapping[str, bytes]) -> tuple[Path, ...]:
-    """Write all files of an export or none: each under a temporary name first, in a folder made if need be."""
+    """Write all files of an export or none: each under a temporary name first, in a folder made if need be.
+
+    Raises:
+        OSError: the folder cannot be made or written.
+    """
     folder = Path(directory)
-    folder.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        for file, content in contents.items():
-            stack.enter_context(atomic(folder / file)).write_bytes(content)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            for file, content in contents.items():
+                stack.enter_context(atomic(folder / file)).write_bytes(content)
+    except OSError as error:
+        raise OSError(f"cannot write into {folder}: {error.strerror}; name another folder") from None
     return tuple(folder / file for file in contents)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ._program import LIBRARY_CALLS, Element, Program, Whole
+from .._program import LIBRARY_CALLS, Element, Program, Whole
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,12 @@ from jax.typing import DTypeLike
 
 from .._metrics import Metrics
 from .._model import Model
-from .._predict import cast
+from .._on_xla import TANH_CLAMP, TANH_P, TANH_Q
+from .._predict import cast_anywhere
+from .._program import trace
 from ._c_functions import BLOCK, Constants, Function, number, wrapped
 from ._describe import describe, identifier, write_all
-from ._program import trace
 
-#: tanh(x) ≈ x P(x²)/Q(x²) where |x| ≤ 8.5, and ±1 to the last digit beyond; lowest powers first. A fit for float32: its
-#: largest error there is 2.6e-7, that of ``jax.lax.tanh``.
-TANH_CLAMP = 8.5
-TANH_P = (0.9999999404, 0.134062022, 0.003525815438, 2.112151196e-05, 1.40991725e-08)
-TANH_Q = (1.0, 0.4673951268, 0.02599112131, 0.0003335684305, 8.073587878e-07)
 #: Points of the self-test, and the relative L2 error over them that it allows value and Jacobian.
 TEST_POINTS, FLOAT, DOUBLE = 16, (2e-6, 1e-4), (1e-13, 1e-11)
 #: A remainder of a batch below this many points goes through the function for one: it costs a sixteenth of a block.
@@ -60,14 +56,14 @@ def source(model: Model, name: str, metrics: Metrics | None = None) -> dict[str,
     """``{"h": …, "c": …}``."""
     problem, d, m = model.problem, len(model.problem.axes), len(model.problem.fields)
     constants = Constants(name)
-    program = trace(_cast(model, np.float64).field, d)
+    program = trace(cast_anywhere(model, np.float64).field, d)
     jacobian = trace(_value_and_jacobian(model, np.float64), d)
     z, (u, jac), allowed = _test_vectors(model)
     title, description = describe(model, metrics)
     listed = lambda values: wrapped([repr(float(x)) for x in np.asarray(values).reshape(-1)])
     names = {
         "p": name, "P": name.upper(), "d": d, "m": m, "size": d * m, "B": BLOCK, "few": FEW, "title": title,
-        "description": "\n".join(f"   {line}" for line in description),
+        "description": "\n".join(f"   {key.capitalize() + ':':14}{text}" for key, text in description.items()),
         "compile": f"cc -std=c99 -O3 -march=native -ffast-math -c {name}.c   (link with -lm)",
         "test": f"cc -std=c99 -O3 -D{name.upper()}_SELFTEST {name}.c -lm -o selftest && ./selftest",
         "axes": ", ".join(problem.axes), "fields": ", ".join(problem.fields),
@@ -75,7 +71,7 @@ def source(model: Model, name: str, metrics: Metrics | None = None) -> dict[str,
             f"#define {name.upper()}_{which} {{{', '.join(repr(float(x)) for x in bounds)}}}"
             for which, bounds in (("LOWER", problem.lower), ("UPPER", problem.upper))
         ),
-        "clamp": f"{TANH_CLAMP}f", "numerator": _horner(TANH_P), "denominator": _horner(TANH_Q),
+        "clamp": f"{TANH_CLAMP}f", "numerator": horner(TANH_P), "denominator": horner(TANH_Q),
         **{f"rows{j}": _rows(name, j, registers) for j, registers in ((8, 1), (4, 1), (1, 4))},
         "eval": Function(program, constants, block=False).text([("u", m)]),
         "jac": Function(jacobian, constants, block=False).text([("u", m), ("jacobian", d * m)]),
@@ -95,14 +91,8 @@ def source(model: Model, name: str, metrics: Metrics | None = None) -> dict[str,
     return {kind: template(kind).substitute(names) for kind in ("h", "c")}
 
 
-def _cast(model: Model, dtype: DTypeLike) -> Model:
-    """Also in a session that has no float64."""
-    with jax.enable_x64(True):
-        return cast(model, dtype)
-
-
 def _value_and_jacobian(model: Model, dtype: DTypeLike) -> Callable[[Any], tuple[Any, Any]]:
-    field = _cast(model, dtype).field
+    field = cast_anywhere(model, dtype).field
 
     def at(z: Any) -> tuple[Any, Any]:
         columns = [jax.jvp(field, (z,), (unit,))[1] for unit in np.eye(len(model.problem.axes), dtype=dtype)]
@@ -127,7 +117,8 @@ def _test_vectors(model: Model) -> tuple[np.ndarray, list[np.ndarray], list[floa
     return z.astype(np.float64), double, allowed
 
 
-def _horner(coefficients: tuple[float, ...]) -> str:
+def horner(coefficients: tuple[float, ...]) -> str:
+    """A polynomial in s as an expression of C, lowest power first."""
     text = f"{coefficients[-1]!r}f"
     for c in reversed(coefficients[:-1]):
         text = f"{c!r}f + s * ({text})"

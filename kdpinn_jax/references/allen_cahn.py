@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.fft
 from jax import Array
+from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from .._types import Field
@@ -31,7 +32,7 @@ def initial(x: Array) -> Array:
     return x**2 * jnp.cos(jnp.pi * x)
 
 
-def rounding(t: Array, x: Array, diffusivity: float) -> Array:
+def rounding(t: Array, x: Array, diffusivity: ArrayLike) -> Array:
     """What diffusion alone adds to the kink 2ξ of the initial value, ξ the distance to x = ±1: with w = √(4Dt)
 
         2 (ξ erf(ξ/w) + w/√π e^{−ξ²/w²} − ξ),

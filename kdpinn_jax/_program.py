@@ -1,4 +1,4 @@
-"""A traced function of one point as a straight-line program: what the C and ONNX exports are written from.
+"""A traced function of one point as a straight-line program: what is compiled for prediction and exported.
 
 ``jax.make_jaxpr`` records what a field does: embedding, network, ansatz, derivatives. Here a traced array is a NumPy
 array of references to numbers computed before, so that slices, stacks and transposes cost nothing and are gone. Two
@@ -26,7 +26,8 @@ _BOOLEAN = frozenset({"and", "eq", "ge", "gt", "le", "lt", "ne", "not", "or", "x
 #: Operations of one number, by the names of JAX's primitives; rint is a round to even.
 POINTWISE = LIBRARY_CALLS | _BOOLEAN | {"abs", "add", "ceil", "div", "floor", "logistic", "max", "min", "mul", "neg"}
 POINTWISE |= {"rint", "round", "select_n", "sign", "sqrt", "sub", "tanh"}
-_LAX_NAMES = {"and": "bitwise_and", "not": "bitwise_not", "or": "bitwise_or", "xor": "bitwise_xor"}
+#: Those that ``jax.lax`` calls by other names.
+LAX_NAMES = {"and": "bitwise_and", "not": "bitwise_not", "or": "bitwise_or", "xor": "bitwise_xor"}
 _SAME_NAME = {"add_any": "add"}
 #: These only move numbers: they are run on the references.
 _MOVES = frozenset(
@@ -337,7 +338,7 @@ def _simpler(operation: str, arguments: list[Any]) -> Any:
 def _folded(operation: str, arguments: Sequence[Any]) -> Any:
     if operation == "rint":
         return float(np.rint(arguments[0]))
-    name = _LAX_NAMES.get(operation, operation)
+    name = LAX_NAMES.get(operation, operation)
     return np.asarray(getattr(jax.lax, name)(*map(np.asarray, arguments))).item()
 
 

@@ -1,0 +1,5 @@
+"""The latency benchmark: ``kdpinn bench``."""
+
+from ._bench import SIZES as SIZES
+from ._bench import bench as bench
+from ._methods import METHODS as METHODS

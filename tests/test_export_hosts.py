@@ -1,0 +1,120 @@
+"""The exports to ONNX and StableHLO, judged by the hosts that read them."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import kdpinn_jax as kd
+
+
+@pytest.fixture(scope="module")
+def student(untrained):
+    return lambda name: untrained(kd.problems.ALL[name], 3, replace(kd.problems.ALL[name].student, hidden=(7, 5)))
+
+
+def points(problem, n):
+    return np.random.default_rng(n).uniform(problem.lower, problem.upper, (n, len(problem.axes))).astype(np.float32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", kd.problems.ALL)
+def test_onnx_runtime_gives_the_models_numbers(student, tmp_path, name):
+    runtime, onnx = pytest.importorskip("onnxruntime"), pytest.importorskip("onnx")
+    model = student(name)
+    (path,) = kd.export_onnx(model, tmp_path)
+    assert path == tmp_path / f"{name}.onnx"
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for n in (1, 33):
+        z = points(model.problem, n)
+        (u,) = session.run(None, {"z": z})
+        assert u.dtype == np.float32
+        exact = np.asarray(model(z))
+        # As near as the model itself comes in float32.
+        own = np.abs(jax.jit(jax.vmap(kd.cast(model, np.float32).field))(z) - exact).max()
+        assert np.abs(u - exact).max() <= max(4 * own, 1e-6 * np.abs(exact).max())
+    file = onnx.load(path)
+    assert [entry.version for entry in file.opset_import] == [17]
+    assert file.ir_version == 8
+
+
+@pytest.mark.slow
+def test_onnx_metadata(student, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    model = student("burgers")
+    metrics = kd.Metrics("u", {"u": kd.Errors(1e-3, 2e-3, 3e-3)}, {}, {"residual": 0.1})
+    (path,) = kd.export_onnx(model, tmp_path, name="plant", metrics=metrics)
+    about = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    assert json.loads(about["axes"]) == ["t", "x"]
+    assert json.loads(about["upper"]) == [1.0, 1.0]
+    assert json.loads(about["metrics"])["fields"]["u"]["relative_l2"] == 2e-3
+    assert "relative L2 2.00e-03" in about["errors"]
+    header, _ = kd.export_c(model, tmp_path, name="plant", metrics=metrics)
+    assert about["weights"] in header.read_text()  # both name the weights they were made from
+    (again,) = kd.export_onnx(model, tmp_path / "again", name="plant", metrics=metrics)
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_without_onnx(heat, untrained, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ImportError, match=r"not installed: pip install 'kdpinn-jax\[onnx\]'"):
+        kd.export_onnx(untrained(heat, 1, kd.MLP((3,))), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_onnx_cannot_say(heat, untrained, tmp_path):
+    pytest.importorskip("onnx")
+    looped = replace(heat, ansatz=lambda net, z, c: jax.lax.fori_loop(0, 3, lambda i, u: u + net(z), jnp.zeros(1)))
+    model = untrained(looped, 1, kd.MLP((3,)))
+    with pytest.raises(kd.UnsupportedPrimitive, match=r"primitive '(scan|while)'"):
+        kd.export_onnx(model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert len(kd.export_stablehlo(model, tmp_path / "out")) == 3  # XLA can
+
+
+CALLER = """
+import sys, jax, numpy as np
+if sys.argv[3] == "float64":
+    jax.config.update("jax_enable_x64", True)
+exported = jax.export.deserialize(bytearray(open(sys.argv[1], "rb").read()))
+z = np.load(sys.argv[2])
+np.savez(sys.argv[4], *[np.asarray(jax.jit(exported.call)(z[:n])) for n in (1, len(z))])
+assert "kdpinn_jax" not in sys.modules
+print(*exported.platforms)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["black_scholes", "taylor_green"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_stablehlo_round_trip_is_exact_without_the_library(student, tmp_path, name, dtype):
+    model = student(name)
+    exported, bytecode, about = kd.export_stablehlo(model, tmp_path, dtype=dtype)
+    z = points(model.problem, 37).astype(dtype)
+    np.save(tmp_path / "z.npy", z)
+    command = [sys.executable, "-c", CALLER, exported, tmp_path / "z.npy", dtype, tmp_path / "u.npz"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["cpu", "cuda", "tpu"]
+    from kdpinn_jax._predict import many_points
+
+    here = jax.jit(many_points(model, np.dtype(dtype)))
+    one, many = np.load(tmp_path / "u.npz").values()
+    np.testing.assert_array_equal(one, here(z[:1]))
+    np.testing.assert_array_equal(many, here(z))
+    assert bytecode.read_bytes()[:4] == b"ML\xefR"  # MLIR's bytecode
+    said = json.loads(about.read_text())
+    assert said["dtype"] == dtype
+    assert said["problem"] == name
+    assert said["fields"] == list(model.problem.fields)
+
+
+def test_unknown_platform(heat, untrained, tmp_path):
+    with pytest.raises(ValueError, match="abacus"):
+        kd.export_stablehlo(untrained(heat, 1, kd.MLP((3,))), tmp_path / "out", platforms=("abacus",))
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,146 @@
+"""Every operation of a traced program, said by JAX, NumPy, ONNX Runtime and C, against JAX's own in float64."""
+
+import shutil
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import kdpinn_jax as kd
+from kdpinn_jax import _on_xla
+from kdpinn_jax._program import POINTWISE, trace
+from kdpinn_jax.bench._python import with_numpy
+
+lax = jax.lax
+#: An expression of x ∈ (−2, 2) and y ∈ (0.1, 0.9) for every operation a program may hold.
+EXPRESSIONS = {
+    "abs": lambda x, y: lax.abs(x),
+    "acos": lambda x, y: lax.acos(y),
+    "acosh": lambda x, y: lax.acosh(1 + y),
+    "add": lambda x, y: x + y,
+    "and": lambda x, y: jnp.where((x > 0) & (y > 0.5), x, y),
+    "asin": lambda x, y: lax.asin(y),
+    "asinh": lambda x, y: lax.asinh(x),
+    "atan": lambda x, y: lax.atan(x),
+    "atan2": lambda x, y: lax.atan2(x, y - 0.5),
+    "atanh": lambda x, y: lax.atanh(y),
+    "cbrt": lambda x, y: lax.cbrt(x),
+    "ceil": lambda x, y: lax.ceil(x),
+    "cos": lambda x, y: lax.cos(x),
+    "cosh": lambda x, y: lax.cosh(x),
+    "div": lambda x, y: x / y,
+    "eq": lambda x, y: jnp.where(x == x * 1.5, x, y),
+    "erf": lambda x, y: lax.erf(x),
+    "erfc": lambda x, y: lax.erfc(x),
+    "exp": lambda x, y: lax.exp(x),
+    "exp2": lambda x, y: lax.exp2(x),
+    "expm1": lambda x, y: lax.expm1(x) + lax.expm1(1e-4 * x),
+    "floor": lambda x, y: lax.floor(x),
+    "ge": lambda x, y: jnp.where(x >= y, x, y),
+    "gt": lambda x, y: jnp.where(x > y, 2 * x, y),
+    "le": lambda x, y: jnp.where(x <= y, x, y),
+    "log": lambda x, y: lax.log(y),
+    "log1p": lambda x, y: lax.log1p(y) + lax.log1p(1e-4 * y),
+    "logistic": lambda x, y: lax.logistic(x),
+    "lt": lambda x, y: jnp.where(x < y, 3 * x, y),
+    "max": lambda x, y: lax.max(x, y),
+    "min": lambda x, y: lax.min(x, y),
+    "mul": lambda x, y: x * y,
+    "ne": lambda x, y: jnp.where(x != y, x, y),
+    "neg": lambda x, y: -x,
+    "not": lambda x, y: jnp.where(~(x > y), x, 5 * y),
+    "or": lambda x, y: jnp.where((x > 0) | (y > 0.5), x, y),
+    "pow": lambda x, y: lax.pow(y, x),
+    "rint": lambda x, y: jnp.rint(3 * x),
+    "round": lambda x, y: lax.round(3 * x),
+    "select_n": lambda x, y: lax.select_n(x > 1, y, x),
+    "sign": lambda x, y: lax.sign(x),
+    "sin": lambda x, y: lax.sin(x),
+    "sinh": lambda x, y: lax.sinh(x),
+    "sqrt": lambda x, y: lax.sqrt(y),
+    "sub": lambda x, y: x - y,
+    "tan": lambda x, y: lax.tan(y),
+    "tanh": lambda x, y: lax.tanh(x),
+    "xor": lambda x, y: jnp.where((x > 0) ^ (y > 0.5), x, y),
+}
+NAMES = tuple(f"f{i}" for i in range(len(EXPRESSIONS)))
+
+
+def every(z):
+    """All of them, of numbers and, with a vector of four lanes, of vectors."""
+    x, y = z[0], z[1]
+    lanes = jnp.asarray([1.0, 0.5, 0.7, 0.9])
+    return jnp.stack([f(x, y) + jnp.sum(f(lanes * x, lanes * y) * lanes) for f in EXPRESSIONS.values()])
+
+
+@pytest.fixture(scope="module")
+def points():
+    return np.random.default_rng(0).uniform((-2, 0.1), (2, 0.9), (40, 2)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def exact(points):
+    return np.asarray(jax.jit(jax.vmap(every))(points.astype(np.float64)))
+
+
+@pytest.fixture(scope="module")
+def model(heat):
+    problem = replace(
+        heat, lower=(-2.0, 0.1), upper=(2.0, 0.9), fields=NAMES, terms={}, weights={}, reference=None, enforced=(),
+        headline=None, outputs=1, ansatz=lambda net, z, c: every(z),
+    )  # fmt: skip
+    network = kd.objective(problem, kd.MLP((3,))).network
+    return kd.Model(problem, network, kd.init_params(problem, network, jax.random.key(0)), dict(heat.coefficients))
+
+
+def check(found, exact, tolerance=4e-6):
+    for name, got, want in zip(EXPRESSIONS, np.asarray(found).T, exact.T, strict=True):
+        np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+def test_the_expressions_are_all_the_operations():
+    assert set(EXPRESSIONS) == set(POINTWISE)
+    assert {node.operation for node in trace(every, 2).nodes} >= set(POINTWISE)
+
+
+def test_xla(points, exact):
+    program = trace(every, 2)
+    check(jax.jit(lambda z: _on_xla.run(program, z))(points), exact)
+    check(jax.jit(lambda z: _on_xla.run(program, z))(points.astype(np.float64)), exact, 1e-12)
+
+
+def test_numpy(points, exact):
+    check(with_numpy(trace(every, 2))(points), exact)
+
+
+def test_onnx(model, points, exact, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    (path,) = kd.export_onnx(model, tmp_path)
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    check(session.run(None, {"z": points})[0], exact)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_c(model, points, exact, tmp_path, dtype):
+    pytest.importorskip("cffi")
+    kd.export_c(model, tmp_path)
+    compiled = kd.load_compiled(tmp_path, dtype=dtype)
+    z = np.concatenate([points, points]).astype(dtype)  # a block, and one by one
+    check(compiled(z), np.concatenate([exact, exact]), 4e-6 if dtype == np.float32 else 1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_tanh_is_as_accurate_as_laxs(dtype):
+    """The rational function, its first and its second derivative as traced programs have them."""
+    x = np.linspace(-12, 12, 20_001)
+    t = np.tanh(x)
+    program = trace(lambda z: jnp.stack([lax.tanh(z[0]), 1 - lax.tanh(z[0]) ** 2]), 1)
+    found = np.asarray(jax.jit(lambda z: _on_xla.run(program, z))(x[:, None].astype(dtype)))
+    allowed = 3e-7 if dtype == np.float32 else 1e-15
+    rounding = np.abs(x.astype(dtype) - x) * (1 - t**2)  # the argument's own
+    assert np.all(np.abs(found[:, 0] - t) <= allowed + rounding)
+    assert np.all(np.abs(found[:, 1] - (1 - t**2)) <= 2 * allowed + 2 * rounding)
