@@ -10,6 +10,7 @@ into docs/images. `pip install 'kdpinn-jax[bench]'` brings ONNX Runtime and PyTo
 import argparse
 import json
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,21 +22,61 @@ from presets import write
 import kdpinn_jax as kd
 from kdpinn_jax import _tables
 from kdpinn_jax.bench import bench
+from kdpinn_jax.export._compiled import built
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "latency.json"
 IMAGES = HERE.parent / "docs" / "images"
+#: Every point differs, and depends on the value before, so that calls cannot overlap.
+LOOP = """
+#include "m.c"
+float loop(long n)
+{
+    const float lower[] = {%s}, upper[] = {%s};
+    float u[M_OUTPUTS] = {0}, z[M_INPUTS], total = 0;
+    for (long i = 0; i < n; i++) {
+        for (int k = 0; k < M_INPUTS; k++)
+            z[k] = lower[k] + (upper[k] - lower[k]) * ((float)(i & 1023) / 1024 + 1e-9f * u[0]);
+        m_eval(z, u);
+        total += u[0];
+    }
+    return total;
+}
+"""
 COLUMNS = ("1", "1024", "10000", "65536")
 
 
 def fresh(folder: str) -> list[Path]:
-    problem, paths = kd.problems.ALL["burgers"], []
-    for role in ("teacher", "student"):
-        network = kd.objective(problem, getattr(problem, role)).network
+    """Teacher and student, and the student's network alone, without the ansatz and embedding of hard conditions."""
+    burgers, paths = kd.problems.ALL["burgers"], []
+    for name, conditions in (("teacher", "hard"), ("student", "hard"), ("network alone", "soft")):
+        problem = kd.with_conditions(burgers, conditions)
+        network = kd.objective(problem, problem.teacher if name == "teacher" else problem.student).network
         params = kd.init_params(problem, network, jax.random.key(0))
-        paths.append(Path(folder) / f"{role}.safetensors")
+        paths.append(Path(folder) / f"{name}.safetensors")
         kd.save(kd.Model(problem, network, params, dict(problem.coefficients)), paths[-1])
     return paths
+
+
+def one_point_in_c(path: Path, calls: int = 1_000_000) -> float:
+    """ns of NAME_eval at one point, called in a loop of C: the least of ten loops."""
+    from cffi import FFI
+
+    ffi = FFI()
+    ffi.cdef("float loop(long n);")
+    with tempfile.TemporaryDirectory() as folder:
+        model = kd.load(path)
+        kd.export_c(model, folder, name="m")
+        bounds = (", ".join(f"{x}f" for x in of) for of in (model.problem.lower, model.problem.upper))
+        source = Path(folder) / "loop.c"
+        source.write_text(LOOP % tuple(bounds))
+        library = built(ffi, source, ())
+    least = float("inf")
+    for _ in range(10):
+        start = time.perf_counter()
+        library.loop(calls)
+        least = min(least, time.perf_counter() - start)
+    return 1e9 * least / calls
 
 
 def methods(found: Mapping[str, Any]) -> list[str]:
@@ -44,7 +85,7 @@ def methods(found: Mapping[str, Any]) -> list[str]:
 
 def table(found: Mapping[str, Any]) -> str:
     """Markdown: the second model's medians, its ns a point and share of the limit at N = 10,000, and ratios."""
-    first, second = found["models"]
+    first, second, *_ = found["models"]
     head = ["method", *(f"N = {int(n):,}" for n in COLUMNS), "ns a point", "of the limit", f"{first} / {second}"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for method in methods(found):
@@ -117,10 +158,15 @@ if __name__ == "__main__":
     options = parser.parse_args()
     if not options.table_only:
         with tempfile.TemporaryDirectory() as folder:
-            found = bench(options.models or fresh(folder))
+            paths = options.models or fresh(folder)
+            found = bench(paths)
+            for path in paths:
+                found["models"][path.stem]["one_point_in_c_ns"] = one_point_in_c(path)
         RESULT.write_text(json.dumps(found) + "\n")
     found = json.loads(RESULT.read_text())
     print(_tables.of_bench(found))
+    for name, model in found["models"].items():
+        print(f"one point in a loop of C, {name}: {model['one_point_in_c_ns']:.0f} ns")
     print(table(found))
     if options.write:
         write(table(found), "latency")

@@ -28,8 +28,8 @@ TABLES = (HERE.parent / "README.md", HERE / "README.md")
 #: Problem and conditions; None are the recipe's own.
 CASES = [(name, None) for name in ALL] + [("burgers", "soft"), ("taylor_green", "soft")]
 HEAD = """\
-| problem | preset | teacher, relative L2 | student | student in float32 | wall s | µs, N = 1 / 1024 / 10,000 |
-|---|---|---|---|---|---|---|"""
+| problem | preset | teacher, relative L2 | student | student in float32 | wall s |
+|---|---|---|---|---|---|"""
 
 
 def run(problem: str, conditions: str | None, preset: str, seed: int, make: bool = True) -> dict | None:
@@ -60,15 +60,12 @@ def row(problem: str, conditions: str | None, preset: str, results: list[dict]) 
         return f"{np.median(values):{form}}{worst}"
 
     quantity = results[0]["student"]["quantity"]
-    latency = " / ".join(
-        f"{np.median([r['student']['latency'][n]['median'] for r in results]):.3g}" for n in ("1", "1024", "10000")
-    )
     name = f"`{problem}`{f', {conditions} conditions' if conditions else ''}"
     return (
         f"| {name} | `{preset}` | {spread((r['teacher']['relative_l2'] for r in results), '.1e')} "
         f"| {spread((r['student']['relative_l2'] for r in results), '.1e')} "
         f"| {spread((r['student']['float32'][quantity]['relative_l2'] for r in results), '.1e')} "
-        f"| {spread((r['wall'] for r in results), '.0f')} | {latency} |"
+        f"| {spread((r['wall'] for r in results), '.0f')} |"
     )
 
 
