@@ -39,7 +39,6 @@ from ._problem import Term as Term
 from ._problem import periodic as periodic
 from ._problem import scale_to_unit as scale_to_unit
 from ._problem import with_conditions as with_conditions
-from ._program import UnsupportedPrimitive as UnsupportedPrimitive
 from ._recipes import Recipe as Recipe
 from ._recipes import recipe as recipe
 from ._report import Fit as Fit
@@ -60,6 +59,7 @@ from ._stages import LevenbergMarquardt as LevenbergMarquardt
 from ._stages import SSBroyden as SSBroyden
 from ._stages import Stage as Stage
 from ._stages import Step as Step
+from ._trace import UnsupportedPrimitive as UnsupportedPrimitive
 from .export._compiled import Compiled as Compiled
 from .export._compiled import load_compiled as load_compiled
 from .export.c import export_c as export_c

@@ -14,7 +14,7 @@ from . import _on_xla
 from ._compiler import known_options
 from ._derivative_names import derivatives_of
 from ._model import Model
-from ._program import UnsupportedPrimitive, trace
+from ._trace import UnsupportedPrimitive, trace
 from ._types import is_traced
 
 #: XLA keeps to 256 bits where nobody says otherwise; a CPU without wider registers is not impressed.

@@ -270,6 +270,7 @@ def bench(
 
     for path in models:
         load(path)  # what is wrong with a file is said before minutes of measuring
+    _say("measuring on one core; run nothing else on this machine meanwhile")
     found = bench(models, sizes=sizes or tuple(SIZES), methods=methods or tuple(METHODS))
     _print_json(found) if as_json else click.echo(_tables.of_bench(found))
 

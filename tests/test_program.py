@@ -10,7 +10,8 @@ import pytest
 
 import kdpinn_jax as kd
 from kdpinn_jax import _on_xla
-from kdpinn_jax._program import POINTWISE, trace
+from kdpinn_jax._program import POINTWISE
+from kdpinn_jax._trace import trace
 from kdpinn_jax.bench._python import with_numpy
 
 lax = jax.lax

@@ -12,7 +12,8 @@ import numpy as np
 from .._model import Model
 from .._objective import network_field
 from .._predict import cast, cast_anywhere, compile_predict
-from .._program import Program, trace
+from .._program import Program
+from .._trace import trace
 from ..export import export_c, export_onnx
 from ..export._compiled import load_compiled
 from . import _python

@@ -15,7 +15,7 @@ from .._metrics import Metrics
 from .._model import Model
 from .._on_xla import TANH_CLAMP, TANH_P, TANH_Q
 from .._predict import cast_anywhere
-from .._program import trace
+from .._trace import trace
 from ._c_functions import BLOCK, Constants, Function, number, wrapped
 from ._describe import describe, identifier, write_all
 

@@ -12,7 +12,7 @@ from .._interpret import interpret
 from .._metrics import Metrics
 from .._model import Model
 from .._predict import cast_anywhere
-from .._program import trace
+from .._trace import trace
 from ._describe import describe, identifier, metadata, write_all
 
 #: Of June 2022: ONNX Runtime reads it since its release 1.12; and the version of the file format that came with it.
