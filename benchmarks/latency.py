@@ -43,11 +43,13 @@ float loop(long n)
     return total;
 }
 """
+#: The methods by which the network without an ansatz is timed.
+ALONE = ("jax.jit", "compile_predict", "C")
 COLUMNS = ("1", "1024", "10000", "65536")
 
 
 def fresh(folder: str) -> list[Path]:
-    """Teacher and student, and the student's network alone, without the ansatz and embedding of hard conditions."""
+    """Teacher, student, and the student's network alone, without the ansatz and embedding of hard conditions."""
     burgers, paths = kd.problems.ALL["burgers"], []
     for name, conditions in (("teacher", "hard"), ("student", "hard"), ("network alone", "soft")):
         problem = kd.with_conditions(burgers, conditions)
@@ -85,18 +87,22 @@ def methods(found: Mapping[str, Any]) -> list[str]:
 
 def table(found: Mapping[str, Any]) -> str:
     """Markdown: the second model's medians, its ns a point and share of the limit at N = 10,000, and ratios."""
-    first, second, *_ = found["models"]
+    first, second = found["models"]
     head = ["method", *(f"N = {int(n):,}" for n in COLUMNS), "ns a point", "of the limit", f"{first} / {second}"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for method in methods(found):
         times = {n: found["sizes"][n].get(method) for n in COLUMNS}
-        cells = [f"{of[second]['median']:.3g}" if of else "" for of in times.values()]
+        cells = [_short(of[second]["median"]) if of else "" for of in times.values()]
         large = times["10000"]
         share = large[second]["share_of_limit"] if large else None
         ratios = " / ".join(f"{of[first]['median'] / of[second]['median']:.2g}" for of in times.values() if of)
         cells += [f"{large[second]['ns_a_point']:.1f}" if large else "", f"{share:.0%}" if share else "", ratios]
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _short(us: float) -> str:
+    return f"{us:,.0f}" if us >= 1000 else f"{us:.3g}"
 
 
 def against_size(found: Mapping[str, Any], path: Path) -> None:
@@ -143,7 +149,7 @@ def roofline(found: Mapping[str, Any], path: Path) -> None:
     axes.set(
         xlabel="operations a byte of points and values, N = 10,000",
         ylabel="GFLOP/s, tanh included",
-        ylim=(0.05, 2 * peak),
+        ylim=(1, 2 * peak),
     )
     axes.grid(linewidth=0.4)
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -159,14 +165,16 @@ if __name__ == "__main__":
     if not options.table_only:
         with tempfile.TemporaryDirectory() as folder:
             paths = options.models or fresh(folder)
-            found = bench(paths)
-            for path in paths:
-                found["models"][path.stem]["one_point_in_c_ns"] = one_point_in_c(path)
+            found = bench(paths[:2])
+            found["one_point_in_c_ns"] = {path.stem: one_point_in_c(path) for path in paths}
+            found["alone"] = bench(paths[2:], methods=ALONE) if paths[2:] else None
         RESULT.write_text(json.dumps(found) + "\n")
     found = json.loads(RESULT.read_text())
     print(_tables.of_bench(found))
-    for name, model in found["models"].items():
-        print(f"one point in a loop of C, {name}: {model['one_point_in_c_ns']:.0f} ns")
+    for name, ns in found["one_point_in_c_ns"].items():
+        print(f"one point in a loop of C, {name}: {ns:.0f} ns")
+    if found["alone"]:
+        print(_tables.of_bench(found["alone"]))
     print(table(found))
     if options.write:
         write(table(found), "latency")

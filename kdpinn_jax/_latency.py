@@ -84,12 +84,14 @@ def prepared(paths: Sequence[str | os.PathLike[str]]) -> Iterator[Callable[[], d
 def time_in_turn(
     calls: Mapping[_Name, Callable[[], Any]], repeats: int, *, longest: float | None = LONGEST
 ) -> dict[_Name, dict[str, float]]:
-    """µs of each call, after a warm-up; the garbage collector waits. Calls take turns, BURST of each at a time: the
-    first of them finds the caches as the others left them, the next ones as in a loop. After ``longest`` seconds, if
-    any, it ends with fewer repeats."""
+    """µs of each call, which returns when its result is there, after a warm-up; the garbage collector waits.
+
+    Calls take turns, BURST of each at a time: the first of them finds the caches as the others left them, the next ones
+    as in a loop. After ``longest`` seconds, if any, it ends with fewer repeats.
+    """
     for call in calls.values():
         for _ in range(10):
-            jax.block_until_ready(call())
+            call()
     seconds: dict[_Name, list[float]] = {name: [] for name in calls}
     end = time.perf_counter() + (np.inf if longest is None else longest)
     collecting = gc.isenabled()
@@ -99,7 +101,7 @@ def time_in_turn(
             for name, call in calls.items():
                 for _ in range(min(BURST, repeats - done)):
                     start = time.perf_counter()
-                    jax.block_until_ready(call())
+                    call()
                     seconds[name].append(time.perf_counter() - start)
             if done >= FEWEST and time.perf_counter() > end:
                 break

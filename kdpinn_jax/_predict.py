@@ -19,8 +19,9 @@ from ._types import is_traced
 
 #: XLA keeps to 256 bits where nobody says otherwise; a CPU without wider registers is not impressed.
 _OPTIONS = {"xla_cpu_prefer_vector_width": "512"}
-#: Points of one call of a compiled program at most, and those that go through its layers together: what stays in cache.
-LARGEST, BLOCK = 65_536, 2048
+#: Points of one call of a compiled program at most: the layers of more leave the cache. Calls from here, in turns, take
+#: less time than one call with a ``lax.map`` over blocks, whose body XLA compiles worse (benchmarks/README.md).
+LARGEST = 16_384
 
 
 def cast(model: Model, dtype: DTypeLike) -> Model:
@@ -60,14 +61,14 @@ def compile_predict(
             others are converted, which costs more than a small batch.
         derivatives: what to return in the place of the fields, a column each: names of fields, alone or with one or
             two axes behind them, ``("u", "u_x", "u_xt")``, in the units of u over those of the axes.
-        sizes: numbers of points that will come: compiled now, so that no later call waits, and exactly.
+        sizes: numbers of points that will come: compiled now, so that no later call waits, and exactly up to 16,384.
 
     Returns:
         A function of NumPy or JAX arrays that returns a NumPy array (n, m), or (n, k) of k derivatives; where nothing
         had to be copied it is read-only. Called within a function that JAX transforms it returns a JAX array.
 
         Other sizes than ``sizes`` are compiled when they are first needed: 1, 2, 4, … 64 and then eight in each octave
-        up to 65,536; points in between are filled up to the next of these, an eighth more work at most, and more points
+        up to 16,384; points in between are filled up to the next of these, an eighth more work at most, and more points
         are taken in turns.
 
     Raises:
@@ -77,13 +78,11 @@ def compile_predict(
     if not all(n > 0 for n in sizes):
         raise ValueError(f"sizes={tuple(sizes)} must be positive numbers of points")
     many, dtype = many_points(model, dtype, derivatives), np.dtype(dtype)
-    batched = jax.jit(_in_blocks(many), compiler_options=known_options(**_OPTIONS))
+    batched = jax.jit(many, compiler_options=known_options(**_OPTIONS))
     inside = jax.jit(many)  # a program within another one may not choose its compiler's options
     axes, outputs = model.problem.axes, len(model.problem.fields if derivatives is None else derivatives)
     array, asarray, d = np.ndarray, np.asarray, len(axes)
-    exact = frozenset(sizes) | {1}
-    for n in sizes:
-        jax.block_until_ready(batched(np.tile(np.asarray(model.problem.lower, dtype), (n, 1))))
+    exact = frozenset(n for n in sizes if n <= LARGEST) | {1}
 
     def predict(z: Any) -> Any:
         # Nothing here may cost time at n = 1, where the program itself takes a few microseconds.
@@ -114,6 +113,8 @@ def compile_predict(
             u[start : start + LARGEST] = filled(z[start : start + LARGEST])
         return u
 
+    for n in sizes:
+        predict(np.tile(np.asarray(model.problem.lower, dtype), (n, 1)))
     return predict
 
 
@@ -134,16 +135,6 @@ def many_points(model: Model, dtype: DTypeLike, derivatives: Sequence[str] | Non
     except UnsupportedPrimitive:
         return jax.vmap(of_point(served.field))
     return lambda z: _on_xla.run(program, z)
-
-
-def _in_blocks(many: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    def predict(z: Array) -> Array:
-        if len(z) <= BLOCK or len(z) % BLOCK:
-            return many(z)
-        u = jax.lax.map(many, z.reshape(-1, BLOCK, z.shape[1]))
-        return u.reshape(len(z), -1)
-
-    return predict
 
 
 def _check(shape: tuple[int, ...], axes: tuple[str, ...]) -> None:

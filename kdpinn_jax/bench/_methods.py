@@ -35,7 +35,7 @@ def _disable_jit(model: Model, z: np.ndarray) -> Call:
 
 def _op_by_op(model: Model, z: np.ndarray) -> Call:
     batched, points = jax.vmap(cast(model, np.float32).field), jax.numpy.asarray(z)
-    return lambda: batched(points)
+    return lambda: batched(points).block_until_ready()
 
 
 def _jit(model: Model, z: np.ndarray) -> Call:
@@ -109,7 +109,7 @@ METHODS: dict[str, Method] = {
     "ONNX Runtime": _onnx_runtime,
     "NumPy": _numpy,
     "PyTorch": _torch(lambda torch, predict, z: predict),
-    "TorchScript": _torch(lambda torch, predict, z: torch.jit.freeze(torch.jit.trace(predict, z))),
+    "TorchScript": _torch(lambda torch, predict, z: torch.jit.trace(predict, z)),
     "torch.compile": _torch(lambda torch, predict, z: torch.compile(predict, dynamic=False)),
 }
 #: What a method needs beyond this library.

@@ -68,6 +68,7 @@ def _written(program: Program, named: Callable[[str], Any], array: Callable[[np.
     body = "\n    ".join([*lines.text, f"return {result}"])
     names: dict[str, Any] = {f"f_{name}": named(name) for name in lines.functions | {"concatenate"}}
     names |= {name: array(value) for name, value in lines.arrays.items()}
+    names["__name__"] = __name__  # of the function's module, which TorchScript asks for
     exec(f"def predict(z):\n    {body}\n", names)
     return names["predict"]
 
