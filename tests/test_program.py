@@ -12,7 +12,7 @@ import kdpinn_jax as kd
 from kdpinn_jax import _on_xla
 from kdpinn_jax._program import POINTWISE
 from kdpinn_jax._trace import trace
-from kdpinn_jax.bench._python import with_numpy
+from kdpinn_jax.bench._python import with_jax, with_numpy
 
 lax = jax.lax
 #: An expression of x ∈ (−2, 2) and y ∈ (0.1, 0.9) for every operation a program may hold.
@@ -114,6 +114,10 @@ def test_xla(points, exact):
 
 def test_numpy(points, exact):
     check(with_numpy(trace(every, 2))(points), exact)
+
+
+def test_jax_operation_by_operation(points, exact):
+    check(with_jax(trace(every, 2))(jnp.asarray(points)), exact)
 
 
 def test_onnx(model, points, exact, tmp_path):

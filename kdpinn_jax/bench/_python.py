@@ -1,18 +1,21 @@
-"""A program as straight-line Python over NumPy or PyTorch, points in the rows: what a reader would write by hand."""
+"""A program as straight-line Python over NumPy, JAX or PyTorch, points in the rows: what one would write by hand."""
 
 import importlib
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from .._interpret import interpret
 from .._program import Program
 
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">"}
 _INFIX |= {"ge": ">=", "and": "&", "or": "|", "xor": "^", "pow": "**"}
-#: Names of operations that the two libraries call by others.
+#: Names of operations that the libraries call by others.
 _NUMPY = {"acos": "arccos", "acosh": "arccosh", "asin": "arcsin", "asinh": "arcsinh", "atan": "arctan"}
 _NUMPY |= {"atan2": "arctan2", "atanh": "arctanh", "max": "maximum", "min": "minimum", "not": "logical_not"}
 _TORCH = {"logistic": "sigmoid", "not": "logical_not", "rint": "round"}
@@ -26,10 +29,20 @@ def with_numpy(program: Program) -> Callable[[np.ndarray], np.ndarray]:
     """
     import scipy.special
 
+    return _written(program, _named(np, scipy.special), np.asarray)
+
+
+def with_jax(program: Program) -> Callable[[Array], Array]:
+    """z (n, d) float32 -> u (n, k): not jitted, so that JAX dispatches one operation after the other."""
+    return _written(program, _named(jnp, jax.scipy.special), jnp.asarray)
+
+
+def _named(np: Any, special: Any) -> Callable[[str], Any]:
+    """Operations by name, from NumPy or what has its names."""
     other = {
-        "logistic": scipy.special.expit,
-        "erf": scipy.special.erf,
-        "erfc": scipy.special.erfc,
+        "logistic": special.expit,
+        "erf": special.erf,
+        "erfc": special.erfc,
         "neg": operator.neg,
         "select_n": lambda condition, no, yes: np.where(condition, yes, no),
         "round": lambda x: np.sign(x) * np.floor(np.abs(x) + 0.5),
@@ -37,7 +50,7 @@ def with_numpy(program: Program) -> Callable[[np.ndarray], np.ndarray]:
         "full": lambda z, value: np.full((len(z), 1), value, z.dtype),
         "layer": lambda x, w, b: x @ w if b is None else x @ w + b,
     }
-    return _written(program, lambda name: other.get(name) or getattr(np, _NUMPY.get(name, name)), np.asarray)
+    return lambda name: other.get(name) or getattr(np, _NUMPY.get(name, name))
 
 
 def with_torch(program: Program) -> Callable[[Any], Any]:
@@ -116,7 +129,7 @@ class _Lines:
         return self.called("concatenate", [f"[{', '.join(self.full(x) for x in numbers)}]", "1"])
 
     def dot(self, vector: str, matrix: np.ndarray, bias: np.ndarray | None) -> str:
-        return self.called("layer", [vector, self.held(matrix), "None" if bias is None else self.held(bias)])
+        return self.called("layer", [vector, self.held(matrix), "None" if bias is None else self.held(bias[None, :])])
 
     def apply(self, operation: str, arguments: Sequence[str]) -> str:
         if operation in _INFIX:
