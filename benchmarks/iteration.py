@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 import kdpinn_jax as kd
 from kdpinn_jax import _draw, _objective
 from kdpinn_jax._stages import _normal_equations as equations
+from kdpinn_jax._stages.levenberg_marquardt import _scaling
 
 jax.config.update("jax_enable_x64", True)
 PEAK_SIZE = 2048
@@ -102,7 +103,7 @@ def measure(problem: kd.Problem, size: str, repeats: int) -> tuple[str, dict[str
     calls = {
         "draw": compiled(lambda p, old: _draw.renew(objective, stage.sampling, p, key, old, 0), params, points),
         "Jacobian": compiled(lambda p: _objective.residuals_and_weighted_jacobian(objective, p, points), params),
-        "scaling, Jv": compiled(lambda j, v: (jnp.sum(j**2, axis=0), j @ v), jacobian, scale),
+        "scaling, Jv": compiled(lambda j, v: (_scaling(j, v), j @ v), jacobian, scale),
         "Gram": compiled(lambda *a: equations.gram(*a).matrix, jacobian, scale),
         "factorisation": compiled(equations.factorise, system, memory.damping),
         "solve": compiled(equations.solve, system, factor, residual),
