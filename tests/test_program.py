@@ -106,6 +106,7 @@ def test_the_expressions_are_all_the_operations():
     assert {node.operation for node in trace(every, 2).nodes} >= set(POINTWISE)
 
 
+@pytest.mark.slow
 def test_xla(points, exact):
     program = trace(every, 2)
     check(jax.jit(lambda z: _on_xla.run(program, z))(points), exact)
@@ -116,10 +117,12 @@ def test_numpy(points, exact):
     check(with_numpy(trace(every, 2))(points), exact)
 
 
+@pytest.mark.slow
 def test_jax_operation_by_operation(points, exact):
     check(with_jax(trace(every, 2))(jnp.asarray(points)), exact)
 
 
+@pytest.mark.slow
 def test_onnx(model, points, exact, tmp_path):
     runtime = pytest.importorskip("onnxruntime")
     (path,) = kd.export_onnx(model, tmp_path)
