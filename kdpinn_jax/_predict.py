@@ -14,8 +14,9 @@ from . import _on_xla
 from ._compiler import known_options
 from ._derivative_names import derivatives_of
 from ._model import Model
+from ._program import Program
 from ._trace import UnsupportedPrimitive, trace
-from ._types import is_traced
+from ._types import Field, is_traced
 
 #: XLA keeps to 256 bits where nobody says otherwise; a CPU without wider registers is not impressed.
 _OPTIONS = {"xla_cpu_prefer_vector_width": "512"}
@@ -125,13 +126,22 @@ def compiled_size(n: int) -> int:
     return -(-n // step) * step
 
 
+def program_of(model: Model, of_point: Callable[[Field], Field] = lambda field: field) -> Program:
+    """The program of the model's field, or of what ``of_point`` makes of it, from its weights in float64.
+
+    Raises:
+        UnsupportedPrimitive: as ``trace``.
+    """
+    return trace(of_point(cast_anywhere(model, np.float64).field), len(model.problem.axes))
+
+
 def many_points(model: Model, dtype: DTypeLike, derivatives: Sequence[str] | None = None) -> Callable[[Array], Array]:
     """The function of many points, as a program or, where it cannot be one, point by point under ``jax.vmap``; to be
     jitted."""
     served = cast(model, dtype)
     of_point = lambda field: field if derivatives is None else derivatives_of(model.problem, field, derivatives)
     try:
-        program = trace(of_point(cast_anywhere(served, np.float64).field), len(served.problem.axes))
+        program = program_of(served, of_point)
     except UnsupportedPrimitive:
         return jax.vmap(of_point(served.field))
     return lambda z: _on_xla.run(program, z)

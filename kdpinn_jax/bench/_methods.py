@@ -11,9 +11,7 @@ import numpy as np
 
 from .._model import Model
 from .._objective import network_field
-from .._predict import cast, cast_anywhere, compile_predict
-from .._program import Program
-from .._trace import trace
+from .._predict import cast, compile_predict, program_of
 from ..export import export_c, export_onnx
 from ..export._compiled import load_compiled
 from . import _python
@@ -71,11 +69,6 @@ def _onnx_runtime(model: Model, z: np.ndarray) -> Call:
         (path,) = export_onnx(model, folder, name="model")
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return lambda: session.run(None, {"z": z})[0]
-
-
-def program_of(model: Model) -> Program:
-    """The model's program, as exports and the limit see it."""
-    return trace(cast_anywhere(model, np.float64).field, len(model.problem.axes))
 
 
 def _numpy(model: Model, z: np.ndarray) -> Call:

@@ -14,7 +14,7 @@ from jax.typing import DTypeLike
 from .._metrics import Metrics
 from .._model import Model
 from .._on_xla import TANH_CLAMP, TANH_P, TANH_Q
-from .._predict import cast_anywhere
+from .._predict import cast_anywhere, program_of
 from .._trace import trace
 from ._c_functions import BLOCK, Constants, Function, number, wrapped
 from ._describe import describe, identifier, write_all
@@ -56,7 +56,7 @@ def source(model: Model, name: str, metrics: Metrics | None = None) -> dict[str,
     """``{"h": …, "c": …}``."""
     problem, d, m = model.problem, len(model.problem.axes), len(model.problem.fields)
     constants = Constants(name)
-    program = trace(cast_anywhere(model, np.float64).field, d)
+    program = program_of(model)
     jacobian = trace(_value_and_jacobian(model, np.float64), d)
     z, (u, jac), allowed = _test_vectors(model)
     title, description = describe(model, metrics)

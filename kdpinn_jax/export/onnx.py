@@ -11,8 +11,7 @@ import numpy as np
 from .._interpret import interpret
 from .._metrics import Metrics
 from .._model import Model
-from .._predict import cast_anywhere
-from .._trace import trace
+from .._predict import program_of
 from ._describe import describe, identifier, metadata, write_all
 
 #: Of June 2022: ONNX Runtime reads it since its release 1.12; and the version of the file format that came with it.
@@ -49,7 +48,7 @@ def export_onnx(
     except ImportError:
         raise ImportError("export_onnx needs onnx, which is not installed: pip install 'kdpinn-jax[onnx]'") from None
     name, problem = identifier(model, name), model.problem
-    program = trace(cast_anywhere(model, np.float64).field, len(problem.axes))
+    program = program_of(model)
     graph = _Graph()
     graph.node("Concat", [graph.full(x) for x in interpret(program, graph)], output="u", axis=1)
     title, _ = describe(model, metrics)
