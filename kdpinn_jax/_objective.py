@@ -8,7 +8,7 @@ are, with their Jacobian.
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -107,6 +107,15 @@ def _known(
             raise ValueError(f"{what} {name}={value} must be finite")
         checked[name] = value if number.ndim else float(number)
     return checked
+
+
+def only(objective: Objective, *names: str) -> Objective:
+    """The objective with these of its terms alone, their weights unchanged."""
+    return replace(
+        objective,
+        terms={name: objective.terms[name] for name in names},
+        weights={name: objective.weights[name] for name in names},
+    )
 
 
 def network_field(problem: Problem, network: MLP, params: Params, coefficients: Coefficients) -> Field:

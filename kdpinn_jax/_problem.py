@@ -99,6 +99,8 @@ class Problem:
             float64; where it does not go on outside the domain it gives NaN there.
         headline: the fields of the error quoted first, under its name: ``("velocity", ("u", "v"))``.
         teacher, student: the networks trained when the caller names none.
+        bound: ``model -> ErrorEstimate`` by a theorem about this equation on this domain, for ``error_estimate``; None
+            has it estimated. ``dataclasses.replace`` keeps it: with another equation, replace it too.
     """
 
     name: str
@@ -117,6 +119,7 @@ class Problem:
     headline: tuple[str, tuple[str, ...]] | None = None
     teacher: MLP = MLP((50, 50, 50))
     student: MLP = MLP((20, 20, 20))
+    bound: Callable[[Any], Any] | None = None
 
     def __post_init__(self) -> None:
         d = len(self.axes)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ._metrics import Metrics
     from ._model import Model
+    from .bounds._result import ErrorEstimate
 
 
 def of_problems(rows: Mapping[str, Mapping[str, Any]]) -> str:
@@ -55,6 +56,13 @@ def of_errors(model: "Model", found: Mapping[str, "Metrics"]) -> str:
     for name, size in found[""].residuals.items():
         lines.append(f"{'residual':18} {name:15} RMS {size:.2e}")
     return "\n".join(lines)
+
+
+def of_estimate(found: "ErrorEstimate") -> str:
+    """The number with its norm, a line a part, a line an assumption."""
+    lines = [f"{found.kind:18} {found.value:.2e}, relative {found.relative:.2e}: {found.norm.words}"]
+    lines += [f"{'':18} {name} {part:.2e}" for name, part in found.parts.items()]
+    return "\n".join([*lines, *(f"{'assumed':18} {sentence}" for sentence in found.assumptions)])
 
 
 def of_bench(found: Mapping[str, Any]) -> str:

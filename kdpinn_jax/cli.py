@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ._metrics import Metrics
     from ._model import Model
     from ._problem import Problem
+    from .bounds._result import ErrorEstimate
 
 FILE = click.Path(path_type=Path)
 
@@ -163,31 +164,40 @@ def _train_and_save(trained: Callable[[], "Model"], out: Path, as_json: bool) ->
 
 @main.command()
 @click.argument("model", type=FILE)
+@click.option("--estimate", is_flag=True, help="Also bound or estimate the error without the reference: seconds.")
 @cli.JSON
-def evaluate(model: Path, as_json: bool) -> None:
+def evaluate(model: Path, estimate: bool, as_json: bool) -> None:
     """Errors of a model against the reference, inside and beyond the domain, and its residual norms.
 
     \b
     kdpinn evaluate runs/burgers/student.safetensors
+    kdpinn evaluate runs/burgers/student.safetensors --estimate
     """
     from . import _metrics
+    from ._error_estimate import error_estimate
     from ._files import load
     from ._predict import compile_predict
 
     cli.set_up_jax()
     loaded = load(model)
     served = _metrics.evaluate(loaded, predict=compile_predict(loaded))
-    _show(loaded, {"": _metrics.evaluate(loaded), "float32": served}, as_json)
+    bound = error_estimate(loaded) if estimate else None
+    _show(loaded, {"": _metrics.evaluate(loaded), "float32": served}, as_json, bound)
 
 
-def _show(model: "Model", found: Mapping[str, "Metrics"], as_json: bool) -> None:
+def _show(
+    model: "Model", found: Mapping[str, "Metrics"], as_json: bool, estimate: "ErrorEstimate | None" = None
+) -> None:
     metrics = found[""]
     if as_json:
         more = {name: other.as_dict()["fields"] for name, other in found.items() if name}
+        more |= {"estimate": estimate.as_dict()} if estimate else {}
         shape = {"problem": model.problem.name, "layers": model.layers, "parameters": model.parameters}
         _print_json(shape | metrics.as_dict() | more)
         return
     click.echo(_tables.of_errors(model, found))
+    if estimate:
+        click.echo(_tables.of_estimate(estimate))
 
 
 @main.command()

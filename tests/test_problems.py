@@ -38,8 +38,10 @@ def root_mean_square(r):
     return float(np.sqrt(np.mean(np.sum(np.asarray(r).reshape(len(r), -1) ** 2, axis=1))))
 
 
-#: References computed from scratch, and a network wrapped in the corners' flow: long to compile.
-SLOW = {name: [pytest.mark.slow] for name in ("lid_driven_cavity", "allen_cahn")}
+#: References computed from scratch, a network wrapped in the corners' flow, fourth derivatives: long to compile.
+SLOW = {
+    name: [pytest.mark.slow] for name in ("lid_driven_cavity", "allen_cahn", "kuramoto_sivashinsky", "fitzhugh_nagumo")
+}
 
 
 @pytest.fixture(scope="module", params=[pytest.param(name, marks=SLOW.get(name, ())) for name in ALL])

@@ -6,6 +6,7 @@ from .._conditions import dirichlet, periodic_condition
 from .._derivatives import derivative, two_derivatives
 from .._problem import Problem, Term
 from .._sampling import box
+from ..bounds.allen_cahn import bound
 from ..references.allen_cahn import allen_cahn as reference
 from ..references.allen_cahn import initial as initial_value
 from ..references.allen_cahn import rounding
@@ -56,4 +57,5 @@ allen_cahn = Problem(
     ansatz=ansatz,
     enforced=("initial", "boundary"),
     reference=reference,
+    bound=bound,
 )

@@ -7,6 +7,7 @@ from .._conditions import dirichlet
 from .._derivatives import derivative, two_derivatives
 from .._problem import Problem, Term
 from .._sampling import box
+from ..bounds.black_scholes import bound
 from ..references.black_scholes import black_scholes as reference
 
 T, S = 0, 1
@@ -70,4 +71,5 @@ black_scholes = Problem(
     ansatz=ansatz,
     enforced=("terminal", "lower_boundary", "upper_boundary"),
     reference=reference,
+    bound=bound,
 )

@@ -7,6 +7,7 @@ from .._conditions import dirichlet
 from .._derivatives import derivative, two_derivatives
 from .._problem import Problem, Term
 from .._sampling import box, faces
+from ..bounds.burgers import bound
 from ..references.burgers import burgers as reference
 
 T, X = 0, 1
@@ -64,4 +65,5 @@ burgers = Problem(
     ansatz=ansatz,
     enforced=("initial", "boundary"),
     reference=reference,
+    bound=bound,
 )

@@ -8,6 +8,7 @@ from .._derivatives import derivative, two_derivatives
 from .._network import MLP
 from .._problem import Problem, Term, periodic
 from .._sampling import box
+from ..bounds.taylor_green import bound
 from ..references.taylor_green import taylor_green as reference
 
 T, X, Y = 0, 1, 2
@@ -59,6 +60,7 @@ taylor_green = Problem(
     ansatz=ansatz,
     enforced=("initial", "periodic_x", "periodic_y"),
     reference=reference,
+    bound=bound,
     headline=("velocity", ("u", "v")),
     teacher=MLP((64, 64, 64, 64, 64), "silu"),
     student=MLP((32, 32, 32), "silu"),

@@ -1,0 +1,133 @@
+"""Where the time goes: what width, depth and activation cost in every engine, and what is reached of 50–100×.
+
+    python benchmarks/studies/where_the_time_goes.py [--quick]
+
+Networks with random parameters (a latency does not depend on them) for Burgers with soft conditions, so that a network
+is all that is timed; float32, one core, by ``kdpinn_jax.bench``, which has every engine and network take turns. A seed
+is other parameters and another process. Run nothing else on the machine meanwhile.
+"""
+
+import functools
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from _study import Results, Study, main, markdown, spread
+from matplotlib.figure import Figure
+
+import kdpinn_jax as kd
+from kdpinn_jax.bench import bench
+
+TEACHER, STUDENT = kd.MLP((50, 50, 50)), kd.MLP((20, 20, 20))
+NETWORKS = {
+    "teacher": TEACHER,
+    "student": STUDENT,
+    "width 5": kd.MLP((5, 5, 5)),
+    "width 10": kd.MLP((10, 10, 10)),
+    "width 100": kd.MLP((100, 100, 100)),
+    "depth 1": kd.MLP((20,)),
+    "depth 2": kd.MLP((20, 20)),
+    "depth 6": kd.MLP((20,) * 6),
+    "silu": kd.MLP((20, 20, 20), "silu"),
+    "sine": kd.MLP((20, 20, 20), "sine"),
+}
+ENGINES = ("jax.disable_jit", "op by op", "jax.jit", "compile_predict", "C")
+SIZES = (1, 10_000)
+
+
+def one(seed: int, quick: bool) -> dict[str, Any]:
+    """Median µs a call, by size, engine and network, and each network's limit."""
+    problem = kd.with_conditions(kd.problems.ALL["burgers"], "soft")
+    names = ("teacher", "student") if quick else tuple(NETWORKS)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = []
+        for i, name in enumerate(names):
+            target = kd.objective(problem, NETWORKS[name])
+            params = kd.init_params(problem, target.network, jax.random.fold_in(jax.random.key(seed), i))
+            paths.append(Path(folder) / f"{name}.safetensors")
+            kd.save(kd.Model(problem, target.network, params, dict(problem.coefficients)), paths[-1])
+        found = bench(paths, sizes=SIZES[:1] if quick else SIZES, methods=ENGINES)
+    return {
+        "seed": seed,
+        "microseconds": {
+            size: {engine: {name: t["median"] for name, t in of.items()} for engine, of in engines.items()}
+            for size, engines in found["sizes"].items()
+        },
+        "limit": {name: about["limit_ns"] for name, about in found["models"].items()},
+        "parameters": {name: about["parameters"] for name, about in found["models"].items()},
+        "rates": found["rates"],
+    }
+
+
+def tables(results: Results) -> dict[str, str]:
+    runs = list(results.values())
+    made = {}
+    for size in runs[0]["microseconds"]:
+        engines = [engine for engine in ENGINES if engine in runs[0]["microseconds"][size]]
+
+        def times(engine: str, name: str, size: str = size) -> np.ndarray:
+            return np.asarray([run["microseconds"][size][engine][name] for run in runs])
+
+        rows = []
+        for name, parameters in runs[0]["parameters"].items():
+            row = [name, str(parameters)]
+            for engine in engines:
+                ratio = np.median(times(engine, "teacher") / times(engine, name))
+                row.append(f"{np.median(times(engine, name)):,.3g} ({ratio:.2g}×)")
+            limits = [run["limit"][name] for run in runs]
+            if None not in limits:
+                whole = float(np.median(limits)) * int(size) / 1000
+                teacher = float(np.median([run["limit"]["teacher"] for run in runs])) * int(size) / 1000
+                row.append(f"{whole:,.3g} ({teacher / whole:.2g}×)")
+            else:
+                row.append("–")
+            rows.append(row)
+        made[f"N = {size}: networks"] = markdown(["network", "parameters", *engines, "limit of the core"], rows)
+        start = times(engines[0], "teacher")
+        ladder = [
+            [
+                f"{name}, {engine}",
+                spread(list(times(engine, name)), ",.3g"),
+                spread(list(start / times(engine, name)), ",.3g"),
+                spread(list(times("op by op", "teacher") / times(engine, name)), ",.3g"),
+                spread(list(times("jax.jit", "teacher") / times(engine, name)), ",.3g"),
+            ]
+            for name in ("teacher", "student")
+            for engine in engines
+        ]
+        head = ["", "µs a call", "times faster than the teacher by jax.disable_jit", "op by op", "by jax.jit"]
+        made[f"N = {size}: overall"] = markdown(head, ladder)
+    return made
+
+
+def picture(results: Results) -> Figure:
+    runs = list(results.values())
+    sizes = list(runs[0]["microseconds"])
+    figure = Figure(figsize=(5.4 * len(sizes), 4.0), layout="constrained")
+    panels = figure.subplots(1, len(sizes), squeeze=False)[0]
+    for panel, size in zip(panels, sizes, strict=True):
+        for number, engine in enumerate(ENGINES):
+            for family, marker in (("width", "o"), ("depth", "s")):
+                named = [n for n in NETWORKS if n.startswith(family)] + ["student"] + ["teacher"] * (family == "width")
+                named = sorted((n for n in named if n in runs[0]["parameters"]), key=runs[0]["parameters"].get)
+                x = [runs[0]["parameters"][name] for name in named]
+                y = [np.median([run["microseconds"][size][engine][name] for run in runs]) for name in named]
+                label = engine if family == "width" else None
+                style = {"color": f"C{number}", "linestyle": "-" if family == "width" else ":"}
+                panel.plot(x, y, marker, label=label, markersize=4, **style)
+        panel.set(xscale="log", yscale="log", xlabel="parameters", ylabel="µs a call", title=f"N = {size}")
+    panels[0].legend(fontsize=7, title="width —, depth ···", title_fontsize=7)
+    return figure
+
+
+def cases(seeds: Sequence[int], quick: bool) -> dict[str, Callable[[], dict[str, Any]]]:
+    return {str(seed): functools.partial(one, seed, quick) for seed in seeds}
+
+
+STUDY = Study("where_the_time_goes", cases, tables, picture)
+
+if __name__ == "__main__":
+    main(STUDY, __doc__)

@@ -1,0 +1,255 @@
+"""Kuramoto–Sivashinsky: its reference against other methods, symmetries and chaos; time windows on exact solutions."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import simpson, solve_ivp
+
+import kdpinn_jax as kd
+from kdpinn_jax.references import kuramoto_sivashinsky as ks
+
+ONE = {"viscosity": 1.0}
+WAVE = 2 * np.pi / ks.LENGTH * np.arange(ks.HARMONICS + 1)
+
+
+def on(field, z):
+    return np.asarray(jax.jit(jax.vmap(field))(jnp.asarray(z)))[:, 0]
+
+
+def relative(a, b):
+    return np.linalg.norm(a - b) / np.linalg.norm(b)
+
+
+def complex_modes(solved):
+    """(times, HARMONICS + 1), c₀ = 0, of what ``_solve`` gives."""
+    a, b = np.split(solved, 2, axis=1)
+    return np.pad(a - 1j * b, ((0, 0), (1, 0)))
+
+
+@pytest.fixture(scope="module")
+def window():
+    """Modes at the stored times of the first window."""
+    return complex_modes(ks._solve(1.0, round(ks.UNTIL / (ks.STEP * ks.STRIDE)), ks.STEP))
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return ks.kuramoto_sivashinsky(ONE)
+
+
+# The reference ------------------------------------------------------------------------------------------------------
+
+
+def test_two_time_steps_agree_also_between_stored_times(reference):
+    finer = complex_modes(ks._solve(1.0, 2 * round(ks.UNTIL / (ks.STEP * ks.STRIDE)), ks.STEP / 2))
+    x, every = np.linspace(0, ks.LENGTH, 40), slice(1, None, 6)  # odd ones: halfway between the reference's own times
+    t = ks.STEP * np.arange(len(finer))[every]
+    z = np.stack(np.meshgrid(t, x, indexing="ij"), axis=-1)
+    want = (finer[every] @ np.exp(1j * WAVE[:, None] * x[None, :])).real
+    got = on(reference, z.reshape(-1, 2)).reshape(want.shape)
+    assert relative(got, want) < 1e-7
+    assert relative(got[t > 0.1], want[t > 0.1]) < 1e-9  # before, what the start's rounding left decays
+
+
+@pytest.mark.slow
+def test_two_time_steps_agree_for_seven_lyapunov_times():
+    coarse, fine = ks._solve(1.0, 6000, ks.STEP), ks._solve(1.0, 12000, ks.STEP / 2)[::2]
+    assert relative(coarse[-1], fine[-1]) < 1e-6
+    assert relative(coarse[:2001], fine[:2001]) < 1e-8  # to t = 50
+    u = on(ks.kuramoto_sivashinsky(ONE, until=150.0), [[150.0, 0.0], [150.1, 0.0]])
+    assert u[0] == pytest.approx(np.sum(coarse[-1, : ks.HARMONICS]), abs=1e-12)
+    assert np.isnan(u[1])
+
+
+def test_against_another_integrator(window):
+    """The series' own equations cₖ' = (q² − q⁴) cₖ − ½ iq (c * c)ₖ, products summed one by one, by LSODA."""
+    n = ks.HARMONICS
+
+    def rate(_, state):
+        c = np.concatenate([[0], state[:n] + 1j * state[n:]])
+        two_sided = np.concatenate([c[:0:-1].conj(), c]) / 2
+        square = np.convolve(two_sided, two_sided)[2 * n : 3 * n + 1]  # harmonics 0 … n of u²
+        change = ((WAVE**2 - WAVE**4) * c - 1j * WAVE * square)[1:]
+        return np.concatenate([change.real, change.imag])
+
+    start = np.concatenate([window[0, 1:].real, window[0, 1:].imag])
+    end = solve_ivp(rate, (0, 1), start, "LSODA", rtol=1e-10, atol=1e-12).y[:, -1]
+    assert relative(end[:n] + 1j * end[n:], window[round(1 / (ks.STEP * ks.STRIDE)), 1:]) < 1e-8
+
+
+def test_energy_balance(window):
+    """d/dt ½∫u² = ∫uₓ² − ∫uₓₓ²; by Parseval a mean square is ½ Σ|cₖ|²."""
+    power = np.abs(window) ** 2
+    energy, growth = np.sum(power, axis=1) / 4, np.sum((WAVE**2 - WAVE**4) * power, axis=1) / 2
+    assert energy[-1] - energy[0] == pytest.approx(simpson(growth, dx=ks.STEP * ks.STRIDE), abs=1e-7)
+    assert abs(energy[-1] - energy[0]) > 0.01
+
+
+def test_symmetries(window):
+    """Translations, the reflection u(x) → −u(−x), and u(t, x) → u(t, x − ct) + c, whose mean stays."""
+    start, c = window[0], 0.7
+    moving = start.copy()
+    moving[0] = 2 * c
+    shift = np.exp(-1j * WAVE * 3.1)
+    ends = ks.march(np.stack([start, shift * start, -start.conj(), moving]), 1.0, 0.02, 100, 100)[-1]
+    np.testing.assert_allclose(ends[1], shift * ends[0], atol=1e-13)
+    np.testing.assert_allclose(ends[2], -ends[0].conj(), atol=1e-13)
+    assert ends[3, 0] == 2 * c
+    np.testing.assert_allclose(ends[3, 1:], (np.exp(-1j * WAVE * c * 2.0) * ends[0])[1:], atol=1e-6)
+
+
+def test_order_of_the_integrator(window):
+    ends = [ks.march(window[0], 1.0, 1 / steps, steps, steps)[-1] for steps in (160, 320, 640)]
+    ratio = np.linalg.norm(ends[0] - ends[1]) / np.linalg.norm(ends[1] - ends[2])
+    assert np.log2(ratio) == pytest.approx(4, abs=0.2)
+
+
+def test_it_is_chaotic(window):
+    """The distance of neighbours grows as e^{λt}, λ ≈ 0.043 … 0.048 (Cvitanović, Davidchack & Siminos 2010), over 16
+    pairs of trajectories and 100 units; and the start is on the attractor, no larger than what comes later."""
+    random = np.random.default_rng(0)
+    stir = 0.3 * random.normal(size=(16, 4)) + 0.3j * random.normal(size=(16, 4))
+    states = np.repeat(window[:1], 16, axis=0)
+    states[:, 1:5] += stir
+    states = ks.march(states, 1.0, 0.05, 1200, 1200)[-1]
+    beside = states.copy()
+    beside[:, 1] += 1e-9
+    # After 20 units the distance lies along the direction that grows most.
+    pairs = ks.march(np.stack([states, beside]), 1.0, 0.05, 2400, 400)
+    distance = np.linalg.norm(pairs[:, 0] - pairs[:, 1], axis=-1)
+    assert 0.03 < np.mean(np.log(distance[-1] / distance[1])) / 100 < 0.06
+    assert distance.max() < 1e-3
+    largest = np.abs(pairs).max(axis=(0, 1, 2))
+    assert np.all(np.abs(window[0, 1:17]) < 1.2 * largest[1:17] + 1e-5)
+
+
+def test_field_is_periodic_and_ends(reference):
+    x = np.linspace(0, ks.LENGTH, 20)
+    inside = np.stack([np.linspace(0, ks.UNTIL, 20), x], axis=1)
+    start = np.stack([np.zeros(20), x], axis=1)
+    outside = np.array([[-0.01, 1.0], [5.01, 1.0]])
+    rounded = np.array([[ks.UNTIL + 1e-12, 1.0]])
+    u = on(reference, np.concatenate([inside, inside + np.array([[0, ks.LENGTH]]), start, outside, rounded]))
+    np.testing.assert_allclose(u[:20], u[20:40], atol=1e-12)
+    np.testing.assert_allclose(u[40:60], jax.vmap(ks.initial)(jnp.asarray(x)), atol=1e-13)
+    assert np.isnan(u[60:62]).all()
+    assert np.isfinite(u[62])
+    with pytest.raises(ValueError, match="until=0"):
+        ks.kuramoto_sivashinsky(ONE, until=0.0)
+
+
+# Windows ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tiny(heat, untrained):
+    return untrained(heat, 0, kd.MLP((2,)))
+
+
+def exactly(model, field):
+    """The model with the values of ``field``, whatever its parameters."""
+    return replace(model, problem=replace(model.problem, ansatz=lambda net, z, c: 0 * net(z) + field(z)))
+
+
+def test_continued_vanishes_for_the_continuation(heat, tiny):
+    alpha = heat.coefficients["alpha"]
+    exact = heat.reference(heat.coefficients)
+    term = kd.continued(exactly(tiny, exact))
+    later = lambda z: exact(z + jnp.array([1.0, 0.0]))
+    rows = jax.jit(lambda key: term.sample(key, 8))(jax.random.key(0))
+    assert rows.shape == (8, 3)
+    np.testing.assert_array_equal(rows[:, 0], 0)
+    np.testing.assert_allclose(rows[:, 2], np.exp(-alpha * np.pi**2) * np.sin(np.pi * rows[:, 1]), rtol=1e-12)
+    misfits = jax.jit(lambda rows: [jax.vmap(lambda row, u=u: term.residual(u, row, {}))(rows) for u in (later, exact)])
+    np.testing.assert_allclose(misfits(rows)[0], 0, atol=1e-14)
+    assert np.abs(misfits(rows)[1]).max() > 0.1
+    assert term.count == heat.terms["initial"].count
+
+
+def test_another_window_traces_nothing(heat, tiny):
+    traces = []
+
+    def residual(u, z, c):
+        traces.append(1)
+        return u(z)
+
+    problem = replace(heat, terms=dict(heat.terms) | {"residual": replace(heat.terms["residual"], residual=residual)})
+    draw, parts = jax.jit(kd.sample), []
+    for bias in (0.0, 1.0):
+        before = replace(tiny, problem=problem, params=jax.tree.map(lambda leaf, b=bias: leaf + b, tiny.params))
+        target = kd.objective(problem, tiny.network, terms={"initial": kd.continued(before)})
+        parts.append(kd.mean_squares(target, tiny.params, draw(target, jax.random.key(0))))
+    assert len(traces) == 1
+    assert parts[0]["initial"] != parts[1]["initial"]
+
+
+@pytest.mark.slow
+def test_windows_follow_the_solution_and_compile_once(decay):
+    """u' = −k u over three windows, each begun where the last ended: e^{−kt} to t = 3."""
+    traces = []
+
+    def residual(u, z, c):
+        traces.append(1)
+        return kd.derivative(u, 0)(z) + c["k"] * u(z)
+
+    equation = kd.Term(decay.terms["residual"].sample, residual, count=16)
+    problem = replace(decay, terms=dict(decay.terms) | {"residual": equation}, reference=None, teacher=kd.MLP((4,)))
+    stages, models, after = (kd.LevenbergMarquardt(40),), [], []
+    for i in range(3):
+        terms = {"initial": kd.continued(models[-1])} if models else None
+        models.append(kd.train_teacher(problem, jax.random.key(i), stages=stages, terms=terms, progress=False))
+        after.append(len(traces))
+    assert after[0] > 0
+    assert after[2] == after[1]
+    t = np.linspace(0, 3, 31)[::-1]
+    np.testing.assert_allclose(kd.in_windows(models, t[:, None])[:, 0], np.exp(-t), atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_student_continues(decay, untrained):
+    """The student of the second window begins where the first window ended, not at the problem's own start."""
+    half = exactly(untrained(decay), lambda z: 0.5 * jnp.exp(-z))
+    term = kd.continued(half)
+    stages = (kd.LevenbergMarquardt(40),)
+    teacher = kd.train_teacher(decay, jax.random.key(0), stages=stages, terms={"initial": term}, progress=False)
+    student = kd.distill(teacher, jax.random.key(1), stages=stages, terms={"initial": term}, progress=False)
+    t = np.linspace(0, 1, 11)[:, None]
+    np.testing.assert_allclose(student(t), 0.5 * np.exp(-1 - t), atol=1e-4)
+
+
+def test_continued_errors(tiny):
+    with pytest.raises(ValueError, match="has no term 'inital'; did you mean 'initial'"):
+        kd.continued(tiny, "inital")
+    with pytest.raises(ValueError, match="satisfies 'initial' identically"):
+        kd.continued(replace(tiny, problem=replace(tiny.problem, enforced=("initial",))))
+    term = kd.Term(kd.box((0, 0.5), (0, 0.6)), kd.dirichlet(0.0), count=7)
+    assert kd.continued(tiny, term).count == 7
+
+
+def test_in_windows(heat, tiny):
+    problem = replace(heat, lower=(-1.0, 0.0))  # windows of length 2, from −1
+    models = [
+        replace(tiny, problem=problem, params=jax.tree.map(lambda leaf, i=i: leaf + i, tiny.params)) for i in range(3)
+    ]
+    z = np.array([[4.9, 0.1], [-1.0, 0.2], [1.0, 0.3], [0.5, 0.4], [3.2, 0.5], [5.0, 0.6]])
+    local = [(2, 0.9), (0, -1.0), (1, -1.0), (0, 0.5), (2, -0.8), (2, 1.0)]
+    want = [models[i](np.array([[t, x]]))[0] for (i, t), x in zip(local, z[:, 1], strict=True)]
+    before = z.copy()
+    np.testing.assert_allclose(kd.in_windows(models, z), want, atol=1e-13)
+    np.testing.assert_array_equal(z, before)
+
+
+def test_in_windows_errors(tiny, decay, unchecked):
+    model, other = tiny, replace(tiny, problem=decay)
+    for times in ([0.5, 2.1], [-0.1, 0.5], [0.5, np.nan]):
+        with pytest.raises(ValueError, match=r"2 windows hold 0\.0 to 2\.0"):
+            kd.in_windows([model, model], np.stack([times, [0.5, 0.5]], axis=1))
+    with pytest.raises(ValueError, match="models is empty"):
+        kd.in_windows([], np.zeros((1, 2)))
+    with pytest.raises(ValueError, match="model 1 is of another problem"):
+        kd.in_windows([model, other], np.zeros((1, 2)))
+    with pytest.raises(ValueError, match=r"expected \(n, 2\), n ≥ 1, with the columns t, x"):
+        kd.in_windows([model], np.zeros((3, 1)))
