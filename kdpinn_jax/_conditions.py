@@ -64,8 +64,10 @@ def _pick(z: Array, values: Array, key: Array, n: int) -> Array:
     return rows if n == len(rows) else rows[jax.random.choice(key, len(rows), (n,), replace=n > len(rows))]
 
 
-@functools.cache  # one function for each d, so that new data of the same shape do not trace anew
-def _misfit(d: int) -> Residual:
+@functools.cache  # one function for each d, so that new rows of the same shape do not trace anew
+def row_misfit(d: int) -> Residual:
+    """u(z) − values at rows (z, values), z of d coordinates."""
+
     def residual(u: Field, row: Array, c: Coefficients) -> Array:
         return u(row[:d]) - row[d:]
 
@@ -87,4 +89,4 @@ def data(z: ArrayLike, values: ArrayLike, count: int | None = None) -> Term:
         raise ValueError(f"data: z has shape {z.shape} and values {values.shape}; expected (N, d) and (N, m), N ≥ 1")
     if not is_traced(z, values) and not all(np.isfinite(np.asarray(array)).all() for array in (z, values)):
         raise ValueError("data: z or values hold NaN or infinity; remove those rows")
-    return Term(Partial(_pick, jnp.asarray(z), jnp.asarray(values)), _misfit(z.shape[1]), count or len(z))
+    return Term(Partial(_pick, jnp.asarray(z), jnp.asarray(values)), row_misfit(z.shape[1]), count or len(z))

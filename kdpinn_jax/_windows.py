@@ -4,7 +4,6 @@ An equation that does not depend on t is the same in every window of the same le
 and that is a term. Its numbers are dynamic, so that the third window compiles nothing.
 """
 
-import functools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,10 +15,10 @@ from jax.tree_util import Partial
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
+from ._conditions import row_misfit
 from ._model import Model
 from ._names import nearest
-from ._problem import Residual, Term
-from ._types import Coefficients, Field
+from ._problem import Term
 
 #: How far beyond a window, as a share of its length, a time may lie by rounding: 0.1 · 3 is not 0.3.
 _SLACK = 1e-9
@@ -58,7 +57,7 @@ def continued(before: Model, term: str | Term = "initial") -> Term:
             )
         term = problem.terms[term]
     rows = Partial(_handed_over, replace(before, training=()), term.sample)
-    return Term(rows, _misfit(len(problem.axes)), term.count)
+    return Term(rows, row_misfit(len(problem.axes)), term.count)
 
 
 def _handed_over(before: Model, draw: Partial, key: Array, n: int) -> Float[Array, "n columns"]:
@@ -66,14 +65,6 @@ def _handed_over(before: Model, draw: Partial, key: Array, n: int) -> Float[Arra
     z = draw(key, n)[:, : len(before.problem.axes)]
     ends = z.at[:, 0].set(before.problem.upper[0]).astype(before.dtype)
     return jax.lax.stop_gradient(jnp.concatenate([z, jax.vmap(before.field)(ends).astype(z.dtype)], axis=1))
-
-
-@functools.cache  # one function for each d, so that the next window does not trace anew
-def _misfit(d: int) -> Residual:
-    def residual(u: Field, row: Array, c: Coefficients) -> Array:
-        return u(row[:d]) - row[d:]
-
-    return residual
 
 
 def in_windows(models: Sequence[Model], z: ArrayLike) -> Float[Array, "n m"]:

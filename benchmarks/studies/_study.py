@@ -61,7 +61,7 @@ def main(study: Study, doc: str | None) -> None:
     """The command line of a study."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one seed, tiny budgets, results thrown away")
-    parser.add_argument("--only", default="", metavar="WORD", help="only the cases whose name has this word in it")
+    parser.add_argument("--only", default="", metavar="WORDS", help="only cases with one of these in them")
     parser.add_argument("--table-only", action="store_true", help="run nothing: page and picture of what there is")
     options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
@@ -69,7 +69,8 @@ def main(study: Study, doc: str | None) -> None:
         folder = Path(temporary) if options.quick else RESULTS / (study.folder or study.name)
         cases = study.cases(SEEDS[:1] if options.quick else SEEDS, options.quick)
         if not options.table_only:
-            run({name: case for name, case in cases.items() if options.only in name}, folder)
+            words = options.only.split(",")
+            run({name: case for name, case in cases.items() if any(word in name for word in words)}, folder)
         # Others than this call's cases too: of another machine's device, say.
         names = dict.fromkeys([*cases, *sorted(path.stem for path in folder.glob("*.json"))])
         results = {name: json.loads(path.read_text()) for name in names if (path := folder / f"{name}.json").exists()}

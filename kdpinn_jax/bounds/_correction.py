@@ -30,10 +30,10 @@ SAMPLING = replace(ADAPTIVE, share=0.5)
 EVEN = Sampling(every=10, share=0.5)
 #: The correction's network: a model's error oscillates more than the solution, so it is no smaller than a student.
 NETWORK = MLP((20, 20, 20))
-#: The largest β. A correction of a good model often leaves the residual's fine oscillations, √(loss) 0.74 to 1.2 of what
-#: it was, and 1/(1 − β) is then any number, though the distance may be right: 0.8 to 1.7 times the error (black_scholes
-#: and burgers, hard conditions, three layers of 16, 60 to 150 steps). It need not be: 0.04 of it in allen_cahn, where
-#: the estimate is a twelfth of the error. ``estimate`` says in its assumptions when this limit was in force.
+#: The largest β. A correction of a good model often leaves the residual's fine oscillations, √(loss) 0.74 to 1.2 of
+#: what it was, and 1/(1 − β) is then any number, though the distance may be right: 0.8 to 1.7 times the error
+#: (black_scholes and burgers, hard conditions, three layers of 16, 60 to 150 steps). It need not be: 0.04 of it in
+#: allen_cahn, where the estimate is a twelfth of the error. ``estimate`` says when this limit was in force.
 LARGEST_RATIO = 0.5
 
 
