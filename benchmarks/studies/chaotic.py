@@ -24,7 +24,7 @@ from kdpinn_jax.references.kuramoto_sivashinsky import kuramoto_sivashinsky
 
 PROBLEM = kd.problems.ALL["kuramoto_sivashinsky"]
 WINDOWS = 12
-TEACHER, STUDENT = kd.MLP((40, 40)), kd.MLP((20, 20))
+TEACHER, STUDENT = kd.MLP((30, 30)), kd.MLP((20, 20))
 #: Levenberg–Marquardt steps of a teacher, of a student's imitation and of its physics, and the residuals they see.
 STEPS, IMITATION, PHYSICS = 40, 15, 40
 RESIDUALS = 1200
