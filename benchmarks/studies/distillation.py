@@ -140,8 +140,13 @@ def tables(results: Results) -> dict[str, str]:
 
 def picture(results: Results) -> Figure:
     groups = by(results, "problem")
-    figure = Figure(figsize=(4.2 * len(groups), 3.6), layout="constrained")
-    panels = figure.subplots(1, len(groups), squeeze=False)[0]
+    columns = min(4, len(groups))
+    rows = -(-len(groups) // columns)
+    figure = Figure(figsize=(3.4 * columns, 3.0 * rows), layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for spare in panels[len(groups) :]:
+        spare.axis("off")
+    panels = panels[: len(groups)]
     for panel, ((name,), runs) in zip(panels, groups.items(), strict=True):
         whole = runs[0]["teacher_seconds"] + runs[0]["seconds"]
         times = np.geomspace(0.3, whole, 120)

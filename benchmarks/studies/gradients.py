@@ -142,8 +142,8 @@ def tables(results: Results) -> dict[str, str]:
 
 def picture(results: Results) -> Figure:
     groups = by(results, "problem")
-    figure = Figure(figsize=(5.0 * len(groups), 6.0), layout="constrained")
-    panels = figure.subplots(2, len(groups), squeeze=False)
+    figure = Figure(figsize=(4.6 * len(groups), 7.0), layout="constrained")
+    panels = figure.subplots(3, len(groups), squeeze=False, sharex=True)
     for column, ((name,), runs) in enumerate(groups.items()):
         steps = list(runs[0]["looks"])
         x = [max(int(step), 1) for step in steps]
@@ -156,13 +156,13 @@ def picture(results: Results) -> Figure:
             panels[0, column].plot(x, shares, "o-", color=f"C{number}", label=term)
             if term != "conditions":
                 noise = median(lambda look, term=term: look["noise"][term])
-                panels[1, column].plot(x, noise, "o-", color=f"C{number}", label=f"noise of {term}")
-        panels[1, column].plot(x, median(lambda look: look["cosine"]), "k--", label="cos(KD, physics)")
-        panels[0, column].set(xscale="log", title=name, ylabel="share of the gradient's norm", xlabel="steps")
-        panels[1, column].set(xscale="log", yscale="symlog", xlabel="steps")
-        panels[1, column].axhline(0, color="grey", linewidth=0.6)
-    for row in panels:
-        row[0].legend(fontsize=7)
+                panels[1, column].plot(x, noise, "o-", color=f"C{number}")
+        panels[2, column].plot(x, median(lambda look: look["cosine"]), "ko-")
+        panels[2, column].axhline(0, color="grey", linewidth=0.6)
+        panels[0, column].set(xscale="log", title=name, ylabel="share of the gradient's norm")
+        panels[1, column].set(yscale="log", ylabel="noise")
+        panels[2, column].set(ylim=(-1, 1), ylabel="cos(KD, physics)", xlabel="steps")
+    panels[0, 0].legend(fontsize=7)
     return figure
 
 
