@@ -9,6 +9,7 @@ from scipy.integrate import solve_ivp
 import kdpinn_jax as kd
 from kdpinn_jax._metrics import grid
 from kdpinn_jax.references import fitzhugh_nagumo as fn
+from kdpinn_jax.references._etdrk4 import STENCIL
 
 PROBLEM = kd.problems.ALL["fitzhugh_nagumo"]
 NUMBERS = dict(PROBLEM.coefficients)
@@ -42,17 +43,17 @@ def test_interpolation_in_time_is_as_good_as_the_solve():
     """Every other stored time from the rest, by the same polynomials: 2⁸ times the error of those in use."""
     modes = fn._solve(*NUMBERS.values(), fn.POINTS, fn.STEPS)
     known, asked = modes[::2], modes[1::2]
-    i = np.arange(fn.STENCIL)
+    i = np.arange(STENCIL)
 
     def between(middle, first, count):
         weights = [np.prod([(middle - j) / (k - j) for j in i if j != k]) for k in i]
         return sum(weight * known[first + k : first + k + count] for k, weight in zip(i, weights, strict=True))
 
-    half = fn.STENCIL // 2
-    inner = between(half - 0.5, 0, len(known) - fn.STENCIL + 1)
+    half = STENCIL // 2
+    inner = between(half - 0.5, 0, len(known) - STENCIL + 1)
     assert relative(inner, asked[half - 1 : half - 1 + len(inner)]) < 1e-8
     # one-sided at the start, the worst place: one interval of a thousand
-    assert relative(between(0.5, 0, 1), asked[:1]) / 2**fn.STENCIL < 1e-8
+    assert relative(between(0.5, 0, 1), asked[:1]) / 2**STENCIL < 1e-8
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from .._types import Field
+from ._etdrk4 import interpolated, march
 
 #: Cells of the finer of two grids on [0, 1]. The kink of the initial value makes a cosine series converge like cells⁻²;
 #: extrapolating two grids leaves an error near 1e-9 (tests/test_references.py compares with half as many cells).
@@ -22,8 +23,6 @@ STEPS = 500
 STRIDE = 2
 #: Cosine modes kept of the part left when the kink's own evolution is taken out; they fall like mode⁻⁴.
 MODES = 1024
-#: Stored times one interpolation uses.
-STENCIL = 8
 
 
 def initial(x: Array) -> Array:
@@ -57,21 +56,11 @@ def allen_cahn(coefficients: Mapping[str, float], cells: int = CELLS) -> Field:
     """
     diffusivity = float(coefficients["diffusivity"])
     modes = _solve(diffusivity, float(coefficients["reaction"]), cells)
-    last = len(modes) - STENCIL
-    # Barycentric weights of equally spaced nodes: (−1)ⁱ binomial(STENCIL − 1, i), here divided by a common factor.
-    nodes = np.arange(STENCIL)
-    products = [np.prod([i - j for j in nodes if j != i]) for i in nodes]
 
     def u(z: Float[Array, " 2"]) -> Float[Array, " 1"]:
         t, x = z[0], z[1]
-        position = t * (len(modes) - 1)
-        first = jnp.clip(jnp.floor(position).astype(int) - STENCIL // 2 + 1, 0, last)
-        offset = position - first
-        # Lagrange's formula as products: exact at the nodes, and differentiable there.
-        weights = [jnp.prod(jnp.stack([offset - j for j in nodes if j != i])) / products[i] for i in nodes]
-        rows = jax.lax.dynamic_slice(jnp.asarray(modes), (first, 0), (STENCIL, modes.shape[1]))
         waves = jnp.cos(jnp.pi * x * jnp.arange(modes.shape[1], dtype=z.dtype))
-        smooth = jnp.sum(jnp.stack(weights)[:, None] * rows * waves[None, :])
+        smooth = jnp.sum(interpolated(modes, t * (len(modes) - 1)) * waves)
         return (initial(x) + rounding(t, x, diffusivity) + smooth)[None]
 
     return u
@@ -106,31 +95,10 @@ def _to_values(modes: np.ndarray) -> np.ndarray:
 def _march(diffusivity: float, reaction: float, cells: int) -> np.ndarray:
     """Values at the stored times on ``cells`` + 1 points of [0, 1], by ETDRK4 with the diffusion integrated exactly."""
     x = np.linspace(0, 1, cells + 1)
-    step = 1 / STEPS
-    linear = -diffusivity * (np.pi * np.arange(cells + 1)) ** 2 * step
-    # The φ-functions as means over a circle around each eigenvalue: their formulas cancel near zero (Kassam &
-    # Trefethen 2005, section 3). The eigenvalues are real, so half a circle and the real part are enough.
-    circle = np.exp(1j * np.pi * (np.arange(1, 33) - 0.5) / 32)
-    lr = linear[:, None] + circle[None, :]
-    half = step * np.mean((np.exp(lr / 2) - 1) / lr, axis=1).real
-    f1 = step * np.mean((-4 - lr + np.exp(lr) * (4 - 3 * lr + lr**2)) / lr**3, axis=1).real
-    f2 = step * np.mean((2 + lr + np.exp(lr) * (lr - 2)) / lr**3, axis=1).real
-    f3 = step * np.mean((-4 - 3 * lr - lr**2 + np.exp(lr) * (4 - lr)) / lr**3, axis=1).real
-    decay, half_decay = np.exp(linear), np.exp(linear / 2)
+    rates = -diffusivity * (np.pi * np.arange(cells + 1)) ** 2
 
     def force(modes: np.ndarray) -> np.ndarray:
         u = _to_values(modes)
         return _to_modes(reaction * (u - u**3))
 
-    modes = _to_modes(x**2 * np.cos(np.pi * x))
-    stored = [_to_values(modes)]
-    for i in range(STEPS):
-        n0 = force(modes)
-        a = half_decay * modes + half * n0
-        na = force(a)
-        nb = force(half_decay * modes + half * na)
-        nc = force(half_decay * a + half * (2 * nb - n0))
-        modes = decay * modes + f1 * n0 + 2 * f2 * (na + nb) + f3 * nc
-        if (i + 1) % STRIDE == 0:
-            stored.append(_to_values(modes))
-    return np.stack(stored)
+    return _to_values(march(_to_modes(x**2 * np.cos(np.pi * x)), rates, force, 1 / STEPS, STEPS, STRIDE))

@@ -11,6 +11,7 @@ from jax import Array
 from jaxtyping import Float
 
 from .._types import Field
+from ._etdrk4 import interpolated, march
 
 #: The last time; the ring has length 1.
 DURATION = 1.4
@@ -21,8 +22,6 @@ POINTS = 192
 STEPS = 4000
 #: Times between which the solution is interpolated. It is hardest right after t = 0, where u relaxes in ε.
 STORED = 1000
-#: Stored times one interpolation uses.
-STENCIL = 8
 #: The rest state (u, w) at β = 0.7, γ = 0.8 to three digits; FitzHugh's u (1961) has the other sign.
 REST = (-1.2, -0.625)
 
@@ -55,22 +54,14 @@ def fitzhugh_nagumo(coefficients: Mapping[str, float], points: int = POINTS, ste
     """
     numbers = (float(coefficients[name]) for name in ("diffusivity", "epsilon", "beta", "gamma"))
     modes = _solve(*numbers, points, steps)
-    last = len(modes) - STENCIL
-    nodes = np.arange(STENCIL)
-    same = np.eye(STENCIL, dtype=bool)
-    products = np.prod(np.where(same, 1.0, nodes[:, None] - nodes), axis=1)
 
     def solution(z: Float[Array, " 2"]) -> Float[Array, " 2"]:
         t, x = z[0], z[1]
-        position = t * ((len(modes) - 1) / DURATION)
         inside = (t >= 0) & (t <= DURATION)
-        first = jnp.clip(jnp.floor(jnp.where(inside, position, 0.0)).astype(int) - STENCIL // 2 + 1, 0, last)
-        # Lagrange's formula as products: exact at the nodes, and differentiable there.
-        weights = jnp.prod(jnp.where(same, 1.0, (position - first - nodes)[None, :]), axis=1) / products
-        rows = jax.lax.dynamic_slice(jnp.asarray(modes), (first, 0, 0), (STENCIL, *modes.shape[1:]))
+        of_waves = interpolated(modes, jnp.where(inside, t, 0.0) * ((len(modes) - 1) / DURATION))
         angles = 2 * jnp.pi * x * jnp.arange(modes.shape[2] // 2, dtype=z.dtype)
         waves = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)])
-        return jnp.where(inside, weights @ (rows @ waves), jnp.nan)
+        return jnp.where(inside, of_waves @ waves, jnp.nan)
 
     return solution
 
@@ -90,15 +81,7 @@ def _march(diffusivity: float, epsilon: float, beta: float, gamma: float, points
     """Fourier coefficients of (u, w) at the stored times by ETDRK4, diffusion and −γ w integrated exactly."""
     step = DURATION / steps
     waves = np.arange(points // 2 + 1)
-    linear = -step * np.stack([diffusivity * (2 * np.pi * waves) ** 2, np.full(len(waves), gamma)])
-    # The φ-functions as means over a half circle around each real eigenvalue, as in references/allen_cahn.py.
-    circle = np.exp(1j * np.pi * (np.arange(1, 33) - 0.5) / 32)
-    lr = linear[..., None] + circle
-    half = step * np.mean((np.exp(lr / 2) - 1) / lr, axis=-1).real
-    f1 = step * np.mean((-4 - lr + np.exp(lr) * (4 - 3 * lr + lr**2)) / lr**3, axis=-1).real
-    f2 = step * np.mean((2 + lr + np.exp(lr) * (lr - 2)) / lr**3, axis=-1).real
-    f3 = step * np.mean((-4 - 3 * lr - lr**2 + np.exp(lr) * (4 - lr)) / lr**3, axis=-1).real
-    decay, half_decay = np.exp(linear), np.exp(linear / 2)
+    rates = -np.stack([diffusivity * (2 * np.pi * waves) ** 2, np.full(len(waves), gamma)])
 
     def force(modes: np.ndarray) -> np.ndarray:
         u, w = np.asarray(scipy.fft.irfft(modes, points))
@@ -106,15 +89,4 @@ def _march(diffusivity: float, epsilon: float, beta: float, gamma: float, points
 
     with jax.enable_x64(True):
         start = np.asarray(initial(jnp.linspace(0, 1, points, endpoint=False)))
-    modes = np.asarray(scipy.fft.rfft(start))
-    stored = [modes]
-    for i in range(steps):
-        n0 = force(modes)
-        a = half_decay * modes + half * n0
-        na = force(a)
-        nb = force(half_decay * modes + half * na)
-        nc = force(half_decay * a + half * (2 * nb - n0))
-        modes = decay * modes + f1 * n0 + 2 * f2 * (na + nb) + f3 * nc
-        if (i + 1) % (steps // STORED) == 0:
-            stored.append(modes)
-    return np.stack(stored)
+    return march(np.asarray(scipy.fft.rfft(start)), rates, force, step, steps, steps // STORED)

@@ -4,13 +4,14 @@ import functools
 import math
 from collections.abc import Mapping
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Float
 
 from .._types import Field
+from . import _etdrk4
+from ._etdrk4 import STENCIL, interpolated
 
 #: The period. At 22 the flow is chaotic, the smallest such system in use: Cvitanović, Davidchack & Siminos (2010).
 LENGTH = 22.0
@@ -23,8 +24,6 @@ POINTS, HARMONICS = 96, 31
 #: by 5e-11 in relative L2 at t = 5, 5e-10 at 50, 1.4e-8 at 100, 2.3e-7 at 150 and 4e-6 at 200
 #: (tests/test_kuramoto_sivashinsky.py).
 STEP, STRIDE = 0.0125, 2
-#: Stored times one interpolation uses.
-STENCIL = 8
 
 #: Cosine and sine coefficients of harmonics 1 … 16 of u(0, x): cos θ − sin(2θ + 0.3) + ½ cos 3θ, θ = 2πx/22, after a
 #: transient of 360 time units, rounded. Of the states every 10 units from 200 to 410, errors grow from this one over
@@ -64,20 +63,12 @@ def kuramoto_sivashinsky(coefficients: Mapping[str, float], until: float = UNTIL
     spacing = step * STRIDE
     count = max(math.ceil(until / spacing - 1e-9), STENCIL - 1)
     modes = _solve(float(coefficients["viscosity"]), count, step)
-    # Barycentric weights of equally spaced nodes, here divided by a common factor.
-    nodes = np.arange(STENCIL)
-    products = [np.prod([i - j for j in nodes if j != i]) for i in nodes]
 
     def u(z: Float[Array, " 2"]) -> Float[Array, " 1"]:
         position = z[0] / spacing
-        first = jnp.clip(jnp.floor(position).astype(int) - STENCIL // 2 + 1, 0, len(modes) - STENCIL)
-        offset = position - first
-        # Lagrange's formula as products: exact at the nodes, and differentiable there.
-        weights = [jnp.prod(jnp.stack([offset - j for j in nodes if j != i])) / products[i] for i in nodes]
-        rows = jax.lax.dynamic_slice(jnp.asarray(modes), (first, 0), (STENCIL, modes.shape[1]))
         angles = (2 * math.pi / LENGTH) * z[1] * jnp.arange(1, HARMONICS + 1, dtype=z.dtype)
         waves = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)])
-        value = jnp.sum(jnp.stack(weights)[:, None] * rows * waves[None, :])
+        value = jnp.sum(interpolated(modes, position) * waves)
         # A time that only rounding puts beyond is still inside.
         inside = (position >= -1e-6) & (position <= until / spacing + 1e-6)
         return jnp.where(inside, value, jnp.nan)[None]
@@ -103,15 +94,6 @@ def march(start: np.ndarray, viscosity: float, step: float, steps: int, stride: 
     is exact in uₓₓ + ν uₓₓₓₓ, and a Runge–Kutta step of order 4 in u uₓ.
     """
     wave = 2 * np.pi / LENGTH * np.arange(HARMONICS + 1)
-    linear = (wave**2 - viscosity * wave**4) * step
-    # The φ-functions as means over a circle around each eigenvalue: their formulas cancel near zero (Kassam &
-    # Trefethen 2005, section 3). The eigenvalues are real, so half a circle and the real part are enough.
-    lr = linear[:, None] + np.exp(1j * np.pi * (np.arange(1, 33) - 0.5) / 32)[None, :]
-    half = step * np.mean((np.exp(lr / 2) - 1) / lr, axis=1).real
-    f1 = step * np.mean((-4 - lr + np.exp(lr) * (4 - 3 * lr + lr**2)) / lr**3, axis=1).real
-    f2 = step * np.mean((2 + lr + np.exp(lr) * (lr - 2)) / lr**3, axis=1).real
-    f3 = step * np.mean((-4 - 3 * lr - lr**2 + np.exp(lr) * (4 - lr)) / lr**3, axis=1).real
-    decay, half_decay = np.exp(linear), np.exp(linear / 2)
     # −½ ∂ₓ u²; a real transform of POINTS values has cₖ · POINTS / 2 as its coefficients.
     slope = -0.5j * wave * (2 / POINTS)
 
@@ -119,14 +101,4 @@ def march(start: np.ndarray, viscosity: float, step: float, steps: int, stride: 
         u = np.fft.irfft(modes * (POINTS / 2), POINTS)
         return slope * np.fft.rfft(u * u)[..., : HARMONICS + 1]
 
-    modes, stored = start, [start]
-    for i in range(steps):
-        n0 = force(modes)
-        a = half_decay * modes + half * n0
-        na = force(a)
-        nb = force(half_decay * modes + half * na)
-        nc = force(half_decay * a + half * (2 * nb - n0))
-        modes = decay * modes + f1 * n0 + 2 * f2 * (na + nb) + f3 * nc
-        if (i + 1) % stride == 0:
-            stored.append(modes)
-    return np.stack(stored)
+    return _etdrk4.march(start, wave**2 - viscosity * wave**4, force, step, steps, stride)
