@@ -145,6 +145,11 @@ def spread(values: Sequence[float | None], form: str = ".1e") -> str:
     return f"{words[0]} ({words[1]} … {words[2]})" if len(known) > 1 else words[0]
 
 
+def number(value: float, form: str = ".3g") -> str:
+    """In this form, but for a large number, which three digits would turn into a power of ten."""
+    return f"{value:,.0f}" if form.endswith("g") and abs(value) >= 100 else f"{value:{form}}"
+
+
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table."""
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))

@@ -83,7 +83,7 @@ def tables(results: Results) -> dict[str, str]:
         )
         if stage != "Adam":
             for n in runs[0]["predict"]:
-                of = [spread([1e6 * run["predict"][n][how] for run in runs], ",.3g") for how in runs[0]["predict"][n]]
+                of = [spread([1e6 * run["predict"][n][how] for run in runs], ".3g") for how in runs[0]["predict"][n]]
                 times.append([device, precision, n, *of])
     head = ["device", "stage", "precision", "compiling, s", "ms a step", "relative L2"]
     return {

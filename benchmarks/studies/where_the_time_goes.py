@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from _study import Results, Study, main, markdown, spread
+from _study import Results, Study, main, markdown, number, spread
 from matplotlib.figure import Figure
 
 import kdpinn_jax as kd
@@ -76,12 +76,12 @@ def tables(results: Results) -> dict[str, str]:
             row = [name, str(parameters)]
             for engine in engines:
                 ratio = np.median(times(engine, "teacher") / times(engine, name))
-                row.append(f"{np.median(times(engine, name)):,.3g} ({ratio:.2g}×)")
+                row.append(f"{number(np.median(times(engine, name)))} ({ratio:.2g}×)")
             limits = [run["limit"][name] for run in runs]
             if None not in limits:
                 whole = float(np.median(limits)) * int(size) / 1000
                 teacher = float(np.median([run["limit"]["teacher"] for run in runs])) * int(size) / 1000
-                row.append(f"{whole:,.3g} ({teacher / whole:.2g}×)")
+                row.append(f"{number(whole)} ({teacher / whole:.2g}×)")
             else:
                 row.append("–")
             rows.append(row)
@@ -90,10 +90,10 @@ def tables(results: Results) -> dict[str, str]:
         ladder = [
             [
                 f"{name}, {engine}",
-                spread(list(times(engine, name)), ",.3g"),
-                spread(list(start / times(engine, name)), ",.3g"),
-                spread(list(times("op by op", "teacher") / times(engine, name)), ",.3g"),
-                spread(list(times("jax.jit", "teacher") / times(engine, name)), ",.3g"),
+                spread(list(times(engine, name)), ".3g"),
+                spread(list(start / times(engine, name)), ".3g"),
+                spread(list(times("op by op", "teacher") / times(engine, name)), ".3g"),
+                spread(list(times("jax.jit", "teacher") / times(engine, name)), ".3g"),
             ]
             for name in ("teacher", "student")
             for engine in engines
@@ -109,14 +109,14 @@ def picture(results: Results) -> Figure:
     figure = Figure(figsize=(5.4 * len(sizes), 4.0), layout="constrained")
     panels = figure.subplots(1, len(sizes), squeeze=False)[0]
     for panel, size in zip(panels, sizes, strict=True):
-        for number, engine in enumerate(ENGINES):
+        for place, engine in enumerate(ENGINES):
             for family, marker in (("width", "o"), ("depth", "s")):
                 named = [n for n in NETWORKS if n.startswith(family)] + ["student"] + ["teacher"] * (family == "width")
                 named = sorted((n for n in named if n in runs[0]["parameters"]), key=runs[0]["parameters"].get)
                 x = [runs[0]["parameters"][name] for name in named]
                 y = [np.median([run["microseconds"][size][engine][name] for run in runs]) for name in named]
                 label = engine if family == "width" else None
-                style = {"color": f"C{number}", "linestyle": "-" if family == "width" else ":"}
+                style = {"color": f"C{place}", "linestyle": "-" if family == "width" else ":"}
                 panel.plot(x, y, marker, label=label, markersize=4, **style)
         panel.set(xscale="log", yscale="log", xlabel="parameters", ylabel="µs a call", title=f"N = {size}")
     panels[0].legend(fontsize=7, title="width —, depth ···", title_fontsize=7)
