@@ -139,9 +139,8 @@ def by(results: Results, *names: str) -> dict[tuple[Any, ...], list[dict[str, An
 def spread(values: Sequence[float | None], form: str = ".1e") -> str:
     """The median, and from where to where the seeds lie; a value that is not known is infinite."""
     known = [np.inf if value is None else value for value in values]
-    words = [
-        f"{number:{form}}" if np.isfinite(number) else "–" for number in (np.median(known), min(known), max(known))
-    ]
+    three = (float(np.median(known)), min(known), max(known))
+    words = [number(value, form) if np.isfinite(value) else "–" for value in three]
     return f"{words[0]} ({words[1]} … {words[2]})" if len(known) > 1 else words[0]
 
 
