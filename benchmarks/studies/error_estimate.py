@@ -73,7 +73,7 @@ def tables(results: Results) -> dict[str, str]:
                 [
                     f"`{name}`",
                     what,
-                    said[0]["norm"],
+                    said[0]["norm"].replace("|", r"\|"),
                     spread([s["value"] for s in said]),
                     spread([s["true"] for s in said]),
                     spread(ratio, ".2g"),
