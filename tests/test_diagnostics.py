@@ -10,6 +10,8 @@ from jax.flatten_util import ravel_pytree
 
 import kdpinn_jax as kd
 
+pytestmark = pytest.mark.slow  # each compiles a gradient of its own
+
 
 @pytest.fixture(scope="module")
 def taught(decay, untrained):
