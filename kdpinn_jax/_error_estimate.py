@@ -9,7 +9,7 @@ from ._metrics import reference_values
 from ._model import Model
 from .bounds import _correction
 from .bounds._result import ErrorEstimate, NoBound, Norm
-from .bounds._samples import at_points, field_value, lengths, numbers
+from .bounds._samples import as_estimate, at_points, field_value, lengths, numbers
 
 
 def error_estimate(
@@ -51,10 +51,8 @@ def error_estimate(
         parts = {"own": own.value, **parts}
     if not better:
         return replace(own, parts=own.parts | parts)
-    size = taught.norm.size(lengths(model, taught.norm.samples(model.problem)))
     said = (*taught.assumptions, "the distance from student to teacher is measured on dense samples")
-    relative = through / size if size > 0 else float("inf")
-    return ErrorEstimate(through, relative, taught.norm, taught.kind, said, taught.parts | parts)
+    return as_estimate(model, taught.norm, through, taught.kind, said, taught.parts | parts)
 
 
 def true_error(model: Model, norm: Norm) -> float:
