@@ -57,7 +57,7 @@ def recipe(name: str, quick: bool) -> Recipe:
 def teacher_of(name: str, seed: int, quick: bool) -> kd.Model:
     """The same for every weight."""
     chosen = recipe(name, quick)
-    problem = kd.with_conditions(kd.problems.ALL["burgers"], chosen.conditions)  # pyright: ignore[reportArgumentType]
+    problem = kd.with_conditions(kd.problems.ALL["burgers"], chosen.conditions)
     key = jax.random.split(jax.random.key(seed))[0]
     return kd.train_teacher(problem, key, stages=chosen.teacher, progress=False)
 
@@ -145,7 +145,7 @@ def tables(results: Results) -> dict[str, str]:
     made = {}
     for (name,), of_recipe in by(results, "recipe").items():
         rows = []
-        for (weight,), runs in by(dict(enumerate(of_recipe)), "weight").items():  # pyright: ignore[reportArgumentType]
+        for (weight,), runs in by(dict(enumerate(of_recipe)), "weight").items():
             row = [weight, spread([run["relative_l2"] for run in runs]), spread([run["physics_loss"] for run in runs])]
             if name == "paper":
                 row.append(spread([run["oscillation"]["Adam"] for run in runs], ".1f"))
@@ -160,9 +160,7 @@ def picture(results: Results) -> Figure:
     figure = Figure(figsize=(5.2 * len(groups), 6.4), layout="constrained")
     panels = figure.subplots(2, len(groups), squeeze=False)
     for column, ((name,), of_recipe) in enumerate(groups.items()):
-        for number, ((weight,), runs) in enumerate(
-            by(dict(enumerate(of_recipe)), "weight").items()  # pyright: ignore[reportArgumentType]
-        ):
+        for number, ((weight,), runs) in enumerate(by(dict(enumerate(of_recipe)), "weight").items()):
             # The seed in the middle of the errors: a median of curves would hide what they do.
             run = sorted(runs, key=lambda run: run["relative_l2"])[len(runs) // 2]
             for panel, quantity in zip(panels[:, column], ("physics", "relative_l2"), strict=True):
