@@ -1,6 +1,8 @@
 """Train a physics-informed neural network, distil it into a tiny student, serve the student fast on a CPU."""
 
 from . import problems as problems
+from ._checkpoint import Checkpoint as Checkpoint
+from ._checkpoint import CheckpointError as CheckpointError
 from ._conditions import data as data
 from ._conditions import dirichlet as dirichlet
 from ._conditions import neumann as neumann

@@ -107,6 +107,15 @@ _TRAINING = [
         help="Wall time for all training, compiling too, in place of the preset's; run shares it out.",
     ),
     click.option("--quiet", is_flag=True, help="No progress on stderr."),
+    click.option("--resume", is_flag=True, help="Go on from the checkpoint of a run that was stopped or killed."),
+    click.option(
+        "--checkpoint-every",
+        type=Seconds(),
+        metavar="SECONDS",
+        default=30.0,
+        show_default=True,
+        help="Between two checkpoints.",
+    ),
 ]
 CONDITIONS = click.option(
     "--conditions",

@@ -4,7 +4,7 @@ Source: Bounja, Laayouni & Sakat (2025), arXiv 2512.13336.
 """
 
 import functools
-import time
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -12,12 +12,15 @@ import jax
 from jax import Array
 from jax.typing import ArrayLike
 
-from ._fit import check, fit
+from ._checkpoint import Checkpoint, identity, opened
+from ._fit import Alone, check, fit
+from ._loop import Watch, run_stages
 from ._metrics import error_monitor
 from ._model import Model
 from ._network import MLP
 from ._objective import Objective, init_params, objective
 from ._problem import Problem, Term
+from ._progress import Progress
 from ._report import StageReport, TrainingInterrupted
 from ._sampling import Sampling
 from ._soft_target import soft_target
@@ -47,6 +50,7 @@ def train_teacher(
     time_budget: float | None = None,
     progress: bool | None = None,
     track_error: bool = False,
+    checkpoint: Checkpoint | None = None,
 ) -> Model:
     """Train a network on a PDE: L = Σ_term w_term · mean |r_term|².
 
@@ -57,7 +61,7 @@ def train_teacher(
         stages: optimisers in turn.
         weights, coefficients: those that differ from the problem's; dynamic, so that ``jax.vmap`` sweeps over them.
         terms: further terms by name (measured data, a condition), or the problem's own replaced.
-        time_budget, progress: as ``fit``.
+        time_budget, progress, checkpoint: as ``fit``.
         track_error: keep the relative L2 error on a coarse grid in the history (needs ``problem.reference``).
 
     Returns:
@@ -66,9 +70,10 @@ def train_teacher(
     Raises:
         ValueError: unknown names, as ``objective``.
         TrainingInterrupted: Ctrl-C; ``.model`` is the model so far.
+        CheckpointError, RuntimeError: as ``fit``.
     """
     target = objective(problem, network or problem.teacher, terms=terms, weights=weights, coefficients=coefficients)
-    return _train(target, key, stages, time_budget, progress, track_error)
+    return _train(target, key, stages, time_budget, progress, track_error, checkpoint)
 
 
 def distill(
@@ -84,6 +89,7 @@ def distill(
     time_budget: float | None = None,
     progress: bool | None = None,
     track_error: bool = False,
+    checkpoint: Checkpoint | None = None,
 ) -> Model:
     """Train a student on its teacher and on the PDE.
 
@@ -101,8 +107,8 @@ def distill(
         network: default ``problem.student``.
         imitate: stages of the fit to the teacher alone; none leaves it out.
         stages: stages on the PDE, and on the teacher where ``weights`` has a ``"soft_target"`` that is not 0.
-        key, weights, coefficients, terms, time_budget, progress, track_error: as ``train_teacher``. Imitation gets a
-            fifth of the time budget.
+        key, weights, coefficients, terms, time_budget, progress, track_error, checkpoint: as ``train_teacher``.
+            Imitation gets a fifth of the time budget.
 
     Returns, raises: as ``train_teacher``.
     """
@@ -120,7 +126,8 @@ def distill(
         coefficients=dict(teacher.coefficients) | dict(coefficients or {}),
     )
     imitation = replace(target, terms={"soft_target": taught}, weights={"soft_target": 1.0})
-    return _train(target, key, stages, time_budget, progress, track_error, imitation=(imitation, tuple(imitate)))
+    phases = [(imitation, tuple(imitate))] if imitate else []
+    return _train(target, key, stages, time_budget, progress, track_error, checkpoint, phases)
 
 
 def _train(
@@ -130,27 +137,33 @@ def _train(
     time_budget: float | None,
     progress: bool | None,
     track_error: bool,
-    imitation: tuple[Objective, tuple[Stage, ...]] | None = None,
+    checkpoint: Checkpoint | None,
+    before: Sequence[tuple[Objective, tuple[Stage, ...]]] = (),
 ) -> Model:
-    """Initial parameters, then the stages on each objective in turn."""
+    """Initial parameters, then the stages on each objective in turn, those of ``before`` first."""
     check(stages, time_budget)
     as_model: Callable[..., Model] = functools.partial(Model, target.problem, target.network)
     key_init, key_fit = jax.random.split(key)
     params = init_params(target.problem, target.network, key_init)
     monitor = error_monitor(target) if track_error else None
     reports: tuple[StageReport, ...] = ()
-    start = time.perf_counter()
-    phases = [(target, tuple(stages), key_fit, 1.0)]
-    if imitation is not None and imitation[1]:
-        phases.insert(0, (*imitation, jax.random.fold_in(key_fit, len(stages)), IMITATION_SHARE))
-    for phase, its_stages, its_key, share in phases:
-        left = None if time_budget is None else max(time_budget - (time.perf_counter() - start), 1e-3)
-        budget = None if left is None else share * left
-        try:
-            fitted = fit(phase, params, its_key, its_stages, time_budget=budget, progress=progress, monitor=monitor)
-        except TrainingInterrupted as interrupted:
-            reports += interrupted.fit.stages
-            interrupted.model = as_model(interrupted.fit.params, target.coefficients, reports)
-            raise
-        params, reports = fitted.params, reports + fitted.stages
+    budget = time_budget or math.inf
+    phases = [(*phase, jax.random.fold_in(key_fit, len(stages)), IMITATION_SHARE * budget) for phase in before]
+    phases.append((target, tuple(stages), key_fit, budget))
+    if is_traced(target, key, tuple(stages)):
+        for phase, its_stages, its_key, _ in phases:
+            fitted = fit(phase, params, its_key, its_stages)
+            params, reports = fitted.params, reports + fitted.stages
+        return as_model(params, target.coefficients, reports)
+    identified = lambda: identity([phase[0] for phase in phases], [s for phase in phases for s in phase[1]], key)
+    with opened(checkpoint, identified) as journal:
+        for phase, its_stages, its_key, deadline in phases:
+            watch = Watch(journal, Progress(progress, time_budget), monitor)
+            try:
+                fitted = run_stages(Alone(phase), params, its_key, its_stages, deadline, watch)
+            except TrainingInterrupted as interrupted:
+                reports += interrupted.fit.stages
+                interrupted.model = as_model(interrupted.fit.params, target.coefficients, reports)
+                raise
+            params, reports = fitted.params, reports + fitted.stages
     return as_model(params, target.coefficients, reports)

@@ -34,6 +34,8 @@ class Options:
     coefficients: Mapping[str, float] = field(default_factory=dict)
     time_budget: float | None = None
     progress: bool | None = None
+    resume: bool = False
+    checkpoint_every: float = 30.0
 
     def applied_to(self, problem: Problem) -> Problem:
         """The problem with the conditions chosen, or with the recipe's."""

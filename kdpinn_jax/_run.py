@@ -1,6 +1,7 @@
 """What ``kdpinn run`` does: teacher, student, their errors and latency, and the files that record it."""
 
 import contextlib
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +9,11 @@ from typing import Any
 
 import jax
 
+from ._checkpoint import Checkpoint
 from ._distill import distill, train_teacher
 from ._files import save
 from ._history import write_history
+from ._lock import only_writer
 from ._metrics import Metrics, evaluate
 from ._model import Model
 from ._network import MLP
@@ -21,7 +24,9 @@ from ._report import TrainingInterrupted, warnings
 from ._result import Options, result_of, write_json
 
 
-def train_by(problem: Problem, options: Options, layers: tuple[int, ...] | None = None) -> Model:
+def train_by(
+    problem: Problem, options: Options, layers: tuple[int, ...] | None = None, checkpoint: Checkpoint | None = None
+) -> Model:
     """The teacher of these options."""
     chosen, problem = recipe(problem, options.recipe, options.preset), options.applied_to(problem)
     return train_teacher(
@@ -34,10 +39,11 @@ def train_by(problem: Problem, options: Options, layers: tuple[int, ...] | None 
         time_budget=options.time_budget or chosen.teacher_seconds,
         progress=options.progress,
         track_error=True,
+        checkpoint=checkpoint,
     )
 
 
-def distill_by(teacher: Model, options: Options) -> Model:
+def distill_by(teacher: Model, options: Options, checkpoint: Checkpoint | None = None) -> Model:
     """The student of these options; problem, conditions and coefficients are the teacher's."""
     network = _network(teacher.problem.student, options.layers, options.activation)
     chosen = recipe(teacher.problem, options.recipe, options.preset, network=network)
@@ -53,11 +59,21 @@ def distill_by(teacher: Model, options: Options) -> Model:
         time_budget=options.time_budget or chosen.student_seconds,
         progress=options.progress,
         track_error=True,
+        checkpoint=checkpoint,
     )
 
 
 def _network(default: MLP, layers: tuple[int, ...] | None, activation: str | None) -> MLP:
     return MLP(layers or default.hidden, activation or default.activation)
+
+
+#: The folder, beside what a run writes, of its checkpoints.
+CHECKPOINTS = "checkpoint"
+
+
+def checkpoint_in(folder: Path, options: Options, warn: Callable[[str], None]) -> Checkpoint:
+    """The checkpoint of a training, as the caller chose."""
+    return Checkpoint(folder, options.checkpoint_every, options.resume, warn)
 
 
 def is_trained(model: Model | None) -> bool:
@@ -73,7 +89,18 @@ def run(
     Each file is written whole or not at all, the models as soon as they are trained and result.json last; files of an
     earlier run in ``out`` go when the new teacher comes, so that a folder never holds two runs. Ctrl-C keeps the model
     being trained, with ``"interrupted": true`` in result.json, and raises ``KeyboardInterrupt`` with words that say so.
+    Checkpoints lie in ``out`` until the run is whole; another process that runs into ``out`` is refused.
+
+    Raises:
+        RuntimeError: another run writes into ``out``. CheckpointError: ``options.resume``, and no way to go on.
     """
+    with only_writer(out):
+        return _run(problem, out, options, say, warn)
+
+
+def _run(
+    problem: Problem, out: Path, options: Options, say: Callable[[str], None], warn: Callable[[str], None]
+) -> dict[str, Any]:
     from . import plots  # matplotlib takes half a second to import, and only this function needs it
 
     chosen = recipe(problem, options.recipe, options.preset)
@@ -101,11 +128,12 @@ def run(
         if not is_trained(model):
             warn(f"warning: the {role} is untrained: compiling took the whole time budget; give more seconds")
 
+    checkpoints = {role: checkpoint_in(out / CHECKPOINTS / role, options, warn) for role in ("teacher", "student")}
     try:
         say(f"{problem.name}: training the teacher")
-        keep("teacher", train_by(problem, for_teacher, options.teacher_layers))
+        keep("teacher", train_by(problem, for_teacher, options.teacher_layers, checkpoints["teacher"]))
         say(f"{problem.name}: distilling the student")
-        keep("student", distill_by(models["teacher"], for_student))
+        keep("student", distill_by(models["teacher"], for_student, checkpoints["student"]))
     except TrainingInterrupted as interrupted:
         if is_trained(interrupted.model):
             keep("student" if models else "teacher", interrupted.model)
@@ -122,6 +150,7 @@ def run(
         latency = latency_measured()
     result = result_of(problem, options, models, measured, latency, interrupted=False)
     write_json(result, out / "result.json")
+    shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
     return result
 
 
@@ -135,7 +164,7 @@ def why_interrupted(interrupted: TrainingInterrupted, saved: Sequence[str], wher
     why = why if why.startswith("interrupted") else f"interrupted; the last stage {why}"
     if not saved:
         return f"{why}; nothing was trained yet, so nothing is saved"
-    return f"{why}; saved what there is in {where}: {', '.join(saved)}"
+    return f"{why}; saved what there is in {where}: {', '.join(saved)}; --resume goes on"
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 Commands import what they need when they run.
 """
 
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,11 @@ from . import _cli_options as cli
 from . import _tables
 
 if TYPE_CHECKING:
+    from ._checkpoint import Checkpoint
     from ._metrics import Metrics
     from ._model import Model
     from ._problem import Problem
+    from ._result import Options
     from .bounds._result import ErrorEstimate
 
 FILE = click.Path(path_type=Path)
@@ -43,6 +46,8 @@ def main(debug: bool) -> None:
 
     Results go to stdout, messages to stderr. The exit code is 2 for a mistake in the call, 1 for any other failure.
     """
+    # What a cluster sends before it takes a machine away is a Ctrl-C: what there is gets saved.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @main.command()
@@ -87,7 +92,7 @@ def run(problem: "Problem", out: Path, as_json: bool, **options: Any) -> None:
     kdpinn run burgers --preset quick --out runs/burgers
 
     Writes teacher.safetensors, student.safetensors, result.json, history.csv, solution.png and history.png, in place of
-    those of an earlier run. Ctrl-C keeps what there is.
+    those of an earlier run. Ctrl-C keeps what there is, and --resume goes on from there, also after a crash.
     """
     from . import _run
 
@@ -109,13 +114,15 @@ def train(problem: "Problem", out: Path, as_json: bool, layers: tuple[int, ...] 
 
     \b
     kdpinn train black_scholes --coefficient sigma=0.3 --out teacher.safetensors
+
+    Until it ends a folder teacher.safetensors.checkpoint lies beside it, from which --resume goes on.
     """
     from . import _run
 
     chosen = cli.collected(problem, student=False, **options)
     cli.check_file(out)
     cli.set_up_jax()
-    _train_and_save(lambda: _run.train_by(problem, chosen, layers), out, as_json)
+    _train_and_save(lambda checkpoint: _run.train_by(problem, chosen, layers, checkpoint), out, chosen, as_json)
 
 
 @main.command()
@@ -136,17 +143,18 @@ def distill(teacher: Path, out: Path, as_json: bool, **options: Any) -> None:
     model = load(teacher)
     chosen = cli.collected(model.problem, student=True, conditions=model.problem.conditions, **options)
     cli.check_file(out, teacher)
-    _train_and_save(lambda: _run.distill_by(model, chosen), out, as_json)
+    _train_and_save(lambda checkpoint: _run.distill_by(model, chosen, checkpoint), out, chosen, as_json)
 
 
-def _train_and_save(trained: Callable[[], "Model"], out: Path, as_json: bool) -> None:
+def _train_and_save(trained: Callable[["Checkpoint"], "Model"], out: Path, chosen: "Options", as_json: bool) -> None:
     from . import _run
     from ._files import save
     from ._metrics import evaluate
     from ._report import TrainingInterrupted, warnings
 
+    checkpoint = _run.checkpoint_in(out.with_name(f"{out.name}.{_run.CHECKPOINTS}"), chosen, _say)
     try:
-        model = trained()
+        model = trained(checkpoint)
     except TrainingInterrupted as interrupted:
         saved = _run.is_trained(interrupted.model)
         if saved:
@@ -155,6 +163,7 @@ def _train_and_save(trained: Callable[[], "Model"], out: Path, as_json: bool) ->
     save(model, out)  # at once: what was trained does not wait for its evaluation, which Ctrl-C could end
     metrics = evaluate(model)
     save(model, out, metrics=metrics)
+    checkpoint.remove()
     for report in model.training:
         _say(f"{report.stage}: {report.why()}")
     for warning in warnings(model.training):

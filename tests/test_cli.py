@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import dataclasses
+import itertools
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from click.testing import CliRunner
 import kdpinn_jax as kd
 from kdpinn_jax import _cli_options, _metrics, _network, _recipes, _run
 from kdpinn_jax._history import read_history
+from kdpinn_jax._lock import only_writer
 from kdpinn_jax.cli import main
 
 FILES = {"teacher.safetensors", "student.safetensors", "result.json", "history.csv", "solution.png", "history.png"}
@@ -207,6 +209,36 @@ def test_ctrl_c_during_evaluation_keeps_what_is_trained(tmp_path, monkeypatch):
     assert kd.load(out).training[-1].steps == 2
 
 
+@pytest.mark.slow
+def test_an_interrupted_run_goes_on(folder, tmp_path, monkeypatch):
+    """Stopped in the student's training: the run that goes on ends as the one that was not stopped."""
+    out, look, looks = tmp_path / "run", _metrics._relative_l2, itertools.count(1)
+
+    def stopped_at_the_fourth(*arguments):
+        return stop() if next(looks) == 4 else look(*arguments)
+
+    monkeypatch.setattr("kdpinn_jax._latency.prepared", lambda _: contextlib.nullcontext(dict))
+    monkeypatch.setattr(_metrics, "_relative_l2", stopped_at_the_fourth)
+    words = ["--layers", "4", "--teacher-layers", "6", "--weight", "soft_target=3", "--quiet", "--out", out]
+    done = kdpinn("run", "burgers", *words, "--checkpoint-every", "0.001")
+    assert done.exit_code == 1
+    assert "teacher.safetensors, student.safetensors; --resume goes on" in done.stderr
+    assert (out / "checkpoint" / "student" / "latest.safetensors").exists()
+    with only_writer(out):
+        done = kdpinn("run", "burgers", *words, "--resume")
+    expected = f"Error: {out} is being written by another run (process {os.getpid()}); wait for it, or name another"
+    assert (done.exit_code, expected in done.stderr) == (1, True), done.stderr
+    done = kdpinn("run", "burgers", *words, "--resume", "--seed", "1")
+    assert (done.exit_code, "of a training that differs in seed" in done.stderr) == (1, True), done.stderr
+    done = kdpinn("run", "burgers", *words, "--resume")
+    assert done.exit_code == 0, done.output
+    assert {path.name for path in out.iterdir()} == FILES
+    for role in ("teacher", "student"):
+        ours, theirs = (kd.load(where / f"{role}.safetensors") for where in (out, folder))
+        jax.tree.map(np.testing.assert_array_equal, ours.params, theirs.params)
+        assert [report.steps for report in ours.training] == STEPS[role]
+
+
 def test_an_interrupted_run_never_mixes_with_an_earlier_one(folder, tmp_path, monkeypatch):
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -222,7 +254,8 @@ def test_an_interrupted_run_never_mixes_with_an_earlier_one(folder, tmp_path, mo
     assert len(done.stderr.splitlines()) == 1
     assert "saved what there is" in done.stderr
     assert "teacher.safetensors" in done.stderr
-    assert {path.name for path in tmp_path.iterdir()} == {"teacher.safetensors", "history.csv", "result.json"}
+    kept = {"teacher.safetensors", "history.csv", "result.json", "checkpoint"}
+    assert {path.name for path in tmp_path.iterdir()} == kept
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["interrupted"] is True
     assert "student" not in result
@@ -454,7 +487,7 @@ def test_ctrl_c_keeps_what_there_is(tmp_path):
     assert messages.strip().splitlines()[-1].startswith("Error: interrupted")
     assert sum("Error" in line for line in messages.splitlines()) == 1
     assert kd.load(out / "teacher.safetensors").layers == (2, 4, 1)
-    assert not [path for path in out.iterdir() if path.name not in FILES]
+    assert not [path for path in out.iterdir() if path.name not in {*FILES, "checkpoint"}]
 
 
 @pytest.mark.slow
@@ -463,7 +496,7 @@ def test_ctrl_c_while_training_saves_the_model_so_far(tmp_path):
     words = ["train", "burgers", "--out", out, "--layers", "4", "--preset", "best", "--time-budget", "600"]
     process = start(*words, watched=tmp_path / "training")
     wait_for((tmp_path / "training").exists, process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)  # what a cluster sends; it is a Ctrl-C like any other
     _, messages = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "interrupted" in messages

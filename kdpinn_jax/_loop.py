@@ -1,0 +1,171 @@
+"""The host's part of a training: it calls what is compiled, watches the clock, and keeps records and checkpoints.
+
+One training and a batch of them are the same here: numbers of a batch have a leading axis, its members.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+from jax import Array
+from threadpoolctl import threadpool_limits
+
+from ._checkpoint import Journal
+from ._checkpoint_file import Running
+from ._progress import Progress
+from ._report import Fit, StageReport, TrainingInterrupted
+from ._stages import Ending, Stage
+from ._types import Params, Points
+
+
+class State(NamedTuple):
+    """What a stage goes on from."""
+
+    params: Params
+    proven: Params  # the last parameters at which a loss was seen, and was finite
+    memory: Any
+    points: Points
+    parts: dict[str, Array]  # the mean squares last seen
+    key: Array
+    step: Array
+    ending: Array
+
+
+@runtime_checkable  # the tests check argument types while they run
+class Compiled(Protocol):
+    """A training's compiled functions."""
+
+    def begin(self, stage: Stage, params: Params, key: Array, broken: Any) -> State:
+        """The state before a stage's first step; whoever is broken stands still from the start."""
+        ...
+
+    def advance(self, stage: Stage, state: State, first: int, steps: int) -> tuple[State, dict[str, Array]]:
+        """At most ``steps`` steps from number ``first`` on, and what the host looks at: ``"step"``, ``"ending"``,
+        ``"loss"`` and the mean square of every term. Who has ended stands still."""
+        ...
+
+    def fresh_loss(self, state: State) -> Array:
+        """The loss at points training did not see."""
+        ...
+
+
+class Watch(NamedTuple):
+    """What the host does beside the training."""
+
+    journal: Journal
+    bar: Progress
+    monitor: Callable[[Params], Array] | None = None
+    record_every: int | None = None
+
+
+def run_stages(
+    compiled: Compiled, params: Params, key: Array, stages: Sequence[Stage], deadline: float, watch: Watch
+) -> Fit:
+    """One stage after the other, until ``deadline`` by the journal's clock.
+
+    Raises:
+        TrainingInterrupted: Ctrl-C; it holds the Fit so far.
+    """
+    journal = watch.journal
+    reports: list[StageReport] = []
+    try:
+        # LAPACK's own threads wait for each other by spinning: beside another busy process a factorisation of 10 ms
+        # took up to 8 s. One thread costs little, since the products, where the time goes, run in XLA's pool.
+        with threadpool_limits(1, user_api="blas"), watch.bar:
+            for i, stage in enumerate(stages):
+                if replayed := journal.replayed(params):
+                    params, report = replayed
+                    reports.append(report)
+                else:
+                    broken = np.equal(reports[-1].ending, Ending.NON_FINITE) if reports else np.asarray(False)
+                    turn = _Turn(stage, f"{type(stage).__name__} ({i + 1}/{len(stages)})", deadline, len(stages) - i)
+                    begin = functools.partial(compiled.begin, stage, params, jax.random.fold_in(key, i), broken)
+                    params, report, interrupted = _run_stage(compiled, turn, params, begin, watch)
+                    reports.append(report)
+                    if interrupted:
+                        raise KeyboardInterrupt
+                    journal.ended(params, report)
+                if np.all(report.ending == Ending.NON_FINITE) or journal.elapsed() > deadline:
+                    break
+    except KeyboardInterrupt:  # during a stage or between two of them
+        raise TrainingInterrupted(Fit(params, tuple(reports))) from None
+    return Fit(params, tuple(reports))
+
+
+class _Turn(NamedTuple):
+    """A stage whose turn it is, and how many share what is left of the time."""
+
+    stage: Stage
+    title: str
+    deadline: float
+    sharing: int
+
+
+def _run_stage(
+    compiled: Compiled, turn: _Turn, params: Params, begin: Callable[[], State], watch: Watch
+) -> tuple[Params, StageReport, bool]:
+    """Parameters and report of one stage, and whether Ctrl-C ended it."""
+    journal, bar, stage = watch.journal, watch.bar, turn.stage
+    every = min(watch.record_every or stage.record_every, stage.steps)
+    run = Running([], [], journal.elapsed(), 0.0)
+    state = recorded = halted = None
+    ending = np.asarray(Ending.RUNNING)
+    try:
+        bar.begin(turn.title + ", compiling", stage.steps)
+        state = begin()
+        # A call without a step compiles what the others run: that time is the compiler's alone.
+        state, record = jax.block_until_ready(compiled.advance(stage, state, 0, 0))
+        run = run._replace(compiling=journal.elapsed() - run.began)
+        if restored := journal.running(state):
+            state, run = restored
+            state, record = compiled.advance(stage, state, 0, 0)
+        bar.begin(turn.title, stage.steps)
+        # A stage may take its share of what is left, so that a slow first one leaves time for the next.
+        deadline = run.began + (turn.deadline - run.began) / turn.sharing
+        while True:
+            recorded, ending = (state, len(run.rows)), np.asarray(record.pop("ending"))
+            if not np.any(ending == Ending.RUNNING):
+                break
+            if journal.elapsed() > deadline:
+                halted = Ending.TIME_BUDGET
+                break
+            if journal.due:
+                journal.note(state, run)
+            state, record = compiled.advance(stage, state, len(run.rows) * every, every)
+            row = {name: np.asarray(value) for name, value in record.items() if name != "ending"}
+            if watch.monitor is not None:
+                row["relative_l2"] = np.asarray(watch.monitor(state.params))
+            row["seconds"] = np.asarray(journal.elapsed() - run.began - run.compiling)
+            run.rows.append(row)
+            bar.update(int(np.max(row["step"])), {name: float(np.median(value)) for name, value in row.items()})
+    except KeyboardInterrupt:
+        halted = Ending.INTERRUPTED
+        if recorded is not None:  # the last state whose record is whole
+            journal.note(recorded[0], run._replace(rows=run.rows[: recorded[1]]))
+    fresh_loss = np.asarray(np.nan)
+    if state is not None and run.rows:
+        params = state.params
+        try:
+            fresh_loss = np.asarray(compiled.fresh_loss(state))
+        except KeyboardInterrupt:
+            halted = Ending.INTERRUPTED
+    columns = {name: np.stack([row[name] for row in run.rows], axis=-1) for name in (run.rows[0] if run.rows else ())}
+    report = StageReport(
+        stage=type(stage).__name__,
+        planned=stage.steps,
+        steps=_plain(run.rows[-1]["step"] if run.rows else np.zeros_like(ending)),
+        ending=_plain(ending if halted is None else np.where(ending == Ending.RUNNING, halted, ending)),
+        record_steps=columns.pop("step", np.zeros(0, int)),
+        record_seconds=columns.pop("seconds", np.zeros(0)),
+        history=columns,
+        fresh_loss=_plain(fresh_loss),
+        seconds_compiling=run.compiling,
+        seconds=journal.elapsed() - run.began - run.compiling,
+    )
+    return params, report, halted is Ending.INTERRUPTED
+
+
+def _plain(value: np.ndarray) -> Any:
+    return value.item() if value.ndim == 0 else value
