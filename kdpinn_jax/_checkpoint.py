@@ -172,17 +172,18 @@ def _found(checkpoint: Checkpoint, identity: Mapping[str, Any]) -> Content:
     return Content()
 
 
-def identity(objectives: Sequence[Objective], stages: Sequence[Any], key: Array) -> dict[str, Any]:
-    """What makes a training this one: words for what may differ, and a digest of every number in it."""
-    one = objectives[0]
+def identity(parts: Sequence[tuple[Objective, Sequence[Any], Any]], key: Array) -> dict[str, Any]:
+    """What makes a training, of objectives with their stages, this one: words for what may differ, and a digest of all
+    numbers in it."""
+    one = parts[-1][0]
     return {
         "problem": one.problem.name,
         "conditions": one.problem.conditions,
         "domain": f"{one.problem.lower} {one.problem.upper}",
         "network": f"{one.network.hidden} {one.network.activation}",
-        "terms": " then ".join(str({name: term.count for name, term in sorted(o.terms.items())}) for o in objectives),
-        "stages": ", ".join(map(_described, stages)),
-        "seed, weights, coefficients, learning rates or data": digest((tuple(objectives), tuple(stages), key)),
+        "terms": " then ".join(str({name: term.count for name, term in sorted(of.terms.items())}) for of, *_ in parts),
+        "stages": " then ".join(", ".join(map(_described, stages)) for _, stages, _ in parts),
+        "seed, weights, coefficients, learning rates or data": digest((tuple(tuple(part[:2]) for part in parts), key)),
     }
 
 

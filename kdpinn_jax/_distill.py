@@ -7,6 +7,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import jax
 from jax import Array
@@ -14,13 +15,12 @@ from jax.typing import ArrayLike
 
 from ._checkpoint import Checkpoint, identity, opened
 from ._fit import Alone, check, fit
-from ._loop import Watch, run_stages
+from ._loop import Phase, Watch, run_phases
 from ._metrics import error_monitor
 from ._model import Model
 from ._network import MLP
 from ._objective import Objective, init_params, objective
 from ._problem import Problem, Term
-from ._progress import Progress
 from ._report import StageReport, TrainingInterrupted
 from ._sampling import Sampling
 from ._soft_target import soft_target
@@ -72,8 +72,8 @@ def train_teacher(
         TrainingInterrupted: Ctrl-C; ``.model`` is the model so far.
         CheckpointError, RuntimeError: as ``fit``.
     """
-    target = objective(problem, network or problem.teacher, terms=terms, weights=weights, coefficients=coefficients)
-    return _train(target, key, stages, time_budget, progress, track_error, checkpoint)
+    plan = plan_teacher(problem, network, stages, weights, coefficients, terms)
+    return _train(plan, key, time_budget, progress, track_error, checkpoint)
 
 
 def distill(
@@ -112,58 +112,88 @@ def distill(
 
     Returns, raises: as ``train_teacher``.
     """
+    plan = plan_student(teacher, network, imitate, stages, weights, coefficients, terms)
+    return _train(plan, key, time_budget, progress, track_error, checkpoint)
+
+
+class Part(NamedTuple):
+    """Stages on one objective, and the share of the time budget that ends with them."""
+
+    objective: Objective
+    stages: tuple[Stage, ...]
+    until: float
+
+
+def plan_teacher(
+    problem: Problem,
+    network: MLP | None,
+    stages: Sequence[Stage],
+    weights: Mapping[str, ArrayLike] | None,
+    coefficients: Mapping[str, ArrayLike] | None,
+    terms: Mapping[str, Term] | None,
+) -> tuple[Part, ...]:
+    """What ``train_teacher`` does."""
+    target = objective(problem, network or problem.teacher, terms=terms, weights=weights, coefficients=coefficients)
+    return (Part(target, tuple(stages), 1.0),)
+
+
+def plan_student(
+    teacher: Model,
+    network: MLP | None,
+    imitate: Sequence[Stage],
+    stages: Sequence[Stage],
+    weights: Mapping[str, ArrayLike] | None,
+    coefficients: Mapping[str, ArrayLike] | None,
+    terms: Mapping[str, Term] | None,
+) -> tuple[Part, ...]:
+    """What ``distill`` does: imitation, if any, and the training proper."""
     terms, weights = dict(terms or {}), dict(weights or {})
     taught = terms.pop("soft_target", None) or soft_target(teacher)
     if is_traced(weights.get("soft_target", 0.0)) or weights.get("soft_target", 0.0) != 0.0:
         terms["soft_target"] = taught
     else:
         weights.pop("soft_target", None)
-    target = objective(
-        teacher.problem,
-        network or teacher.problem.student,
-        terms=terms,
-        weights=weights,
-        coefficients=dict(teacher.coefficients) | dict(coefficients or {}),
-    )
-    imitation = replace(target, terms={"soft_target": taught}, weights={"soft_target": 1.0})
-    phases = [(imitation, tuple(imitate))] if imitate else []
-    return _train(target, key, stages, time_budget, progress, track_error, checkpoint, phases)
+    coefficients = dict(teacher.coefficients) | dict(coefficients or {})
+    parts = plan_teacher(teacher.problem, network or teacher.problem.student, stages, weights, coefficients, terms)
+    if imitate:
+        alone = replace(parts[-1].objective, terms={"soft_target": taught}, weights={"soft_target": 1.0})
+        parts = (Part(alone, tuple(imitate), IMITATION_SHARE), *parts)
+    return parts
+
+
+def part_keys(plan: Sequence[Part], key: Array) -> list[Array]:
+    """A key for the points of each part."""
+    return [key if part is plan[-1] else jax.random.fold_in(key, len(plan[-1].stages)) for part in plan]
 
 
 def _train(
-    target: Objective,
+    plan: Sequence[Part],
     key: Array,
-    stages: Sequence[Stage],
     time_budget: float | None,
     progress: bool | None,
     track_error: bool,
     checkpoint: Checkpoint | None,
-    before: Sequence[tuple[Objective, tuple[Stage, ...]]] = (),
 ) -> Model:
-    """Initial parameters, then the stages on each objective in turn, those of ``before`` first."""
-    check(stages, time_budget)
+    """Initial parameters, then the parts of the plan."""
+    target = plan[-1].objective
+    check(plan[-1].stages, time_budget)
     as_model: Callable[..., Model] = functools.partial(Model, target.problem, target.network)
     key_init, key_fit = jax.random.split(key)
+    keys = part_keys(plan, key_fit)
     params = init_params(target.problem, target.network, key_init)
-    monitor = error_monitor(target) if track_error else None
-    reports: tuple[StageReport, ...] = ()
-    budget = time_budget or math.inf
-    phases = [(*phase, jax.random.fold_in(key_fit, len(stages)), IMITATION_SHARE * budget) for phase in before]
-    phases.append((target, tuple(stages), key_fit, budget))
-    if is_traced(target, key, tuple(stages)):
-        for phase, its_stages, its_key, _ in phases:
-            fitted = fit(phase, params, its_key, its_stages)
+    if is_traced(plan, key):
+        reports: tuple[StageReport, ...] = ()
+        for part, its_key in zip(plan, keys, strict=True):
+            fitted = fit(part.objective, params, its_key, part.stages)
             params, reports = fitted.params, reports + fitted.stages
         return as_model(params, target.coefficients, reports)
-    identified = lambda: identity([phase[0] for phase in phases], [s for phase in phases for s in phase[1]], key)
-    with opened(checkpoint, identified) as journal:
-        for phase, its_stages, its_key, deadline in phases:
-            watch = Watch(journal, Progress(progress, time_budget), monitor)
-            try:
-                fitted = run_stages(Alone(phase), params, its_key, its_stages, deadline, watch)
-            except TrainingInterrupted as interrupted:
-                reports += interrupted.fit.stages
-                interrupted.model = as_model(interrupted.fit.params, target.coefficients, reports)
-                raise
-            params, reports = fitted.params, reports + fitted.stages
-    return as_model(params, target.coefficients, reports)
+    budget = time_budget or math.inf
+    phases = [Phase(Alone(of), its, k, until * budget) for (of, its, until), k in zip(plan, keys, strict=True)]
+    with opened(checkpoint, lambda: identity(plan, key)) as journal:
+        monitor = error_monitor(target) if track_error else None
+        try:
+            fitted = run_phases(params, phases, Watch(journal, progress, time_budget, monitor))
+        except TrainingInterrupted as interrupted:
+            interrupted.model = as_model(interrupted.fit.params, target.coefficients, interrupted.fit.stages)
+            raise
+    return as_model(fitted.params, target.coefficients, fitted.stages)

@@ -13,9 +13,8 @@ from jax.typing import ArrayLike
 from ._checkpoint import Checkpoint, digest, identity, opened
 from ._compiler import known_options
 from ._draw import draw_evenly, renew, sample
-from ._loop import State, Watch, run_stages
+from ._loop import Phase, State, Watch, run_phases
 from ._objective import Objective, mean_square_at, precision, weighted_sum
-from ._progress import Progress
 from ._report import Fit, StageReport
 from ._stages import Ending, Stage
 from ._types import Params, Points, is_traced
@@ -101,14 +100,23 @@ class Alone(NamedTuple):
 
     objective: Objective
 
-    def begin(self, stage: Stage, params: Params, key: Array, broken: Any) -> State:
-        return _begin(self.objective, stage, params, key, broken)
+    def begin(self, stage: Stage, params: Params, key: Array, number: int, broken: Any) -> State:
+        return _begin(self.objective, stage, params, jax.random.fold_in(key, number), broken)
 
     def advance(self, stage: Stage, state: State, first: int, steps: int) -> tuple[State, dict[str, Array]]:
         return _compiled_advance(tuple(stage.compiler_options.items()))(self.objective, stage, state, first, steps)
 
     def fresh_loss(self, state: State) -> Array:
         return fresh_loss(self.objective, state)
+
+    def placed(self, state: State) -> State:
+        return state
+
+    def on_host(self, tree: Any) -> Any:
+        return tree
+
+    def agreed(self, *flags: bool) -> tuple[bool, ...]:
+        return flags
 
 
 _begin = jax.jit(begin)
@@ -175,9 +183,9 @@ def fit(
     if is_traced(objective, params, key, tuple(stages)):
         return _fit_traced(objective, params, key, stages, record_every)
     about = {"initial parameters": digest(params), "record_every": record_every}
-    with opened(checkpoint, lambda: identity([objective], stages, key) | about) as journal:
-        watch = Watch(journal, Progress(progress, time_budget), monitor, record_every)
-        return run_stages(Alone(objective), params, key, stages, time_budget or np.inf, watch)
+    with opened(checkpoint, lambda: identity([(objective, tuple(stages), None)], key) | about) as journal:
+        watch = Watch(journal, progress, time_budget, monitor, record_every)
+        return run_phases(params, [Phase(Alone(objective), stages, key, time_budget or np.inf)], watch)
 
 
 def _fit_traced(

@@ -37,8 +37,8 @@ class State(NamedTuple):
 class Compiled(Protocol):
     """A training's compiled functions."""
 
-    def begin(self, stage: Stage, params: Params, key: Array, broken: Any) -> State:
-        """The state before a stage's first step; whoever is broken stands still from the start."""
+    def begin(self, stage: Stage, params: Params, key: Array, number: int, broken: Any) -> State:
+        """The state before the first step of stage ``number``; whoever is broken stands still from the start."""
         ...
 
     def advance(self, stage: Stage, state: State, first: int, steps: int) -> tuple[State, dict[str, Array]]:
@@ -50,45 +50,69 @@ class Compiled(Protocol):
         """The loss at points training did not see."""
         ...
 
+    def placed(self, state: State) -> State:
+        """A state from the host, on the devices where the functions want it."""
+        ...
+
+    def on_host(self, tree: Any) -> Any:
+        """What lies on the devices of all processes, for this one to read."""
+        ...
+
+    def agreed(self, *flags: bool) -> tuple[bool, ...]:
+        """What the first process says, where several run the same program: clocks differ."""
+        ...
+
 
 class Watch(NamedTuple):
     """What the host does beside the training."""
 
     journal: Journal
-    bar: Progress
+    progress: bool | None = None
+    time_budget: float | None = None
     monitor: Callable[[Params], Array] | None = None
     record_every: int | None = None
 
 
-def run_stages(
-    compiled: Compiled, params: Params, key: Array, stages: Sequence[Stage], deadline: float, watch: Watch
-) -> Fit:
-    """One stage after the other, until ``deadline`` by the journal's clock.
+class Phase(NamedTuple):
+    """Stages on one objective, with a key for their points, until a deadline by the journal's clock."""
+
+    compiled: Compiled
+    stages: Sequence[Stage]
+    key: Array
+    deadline: float
+
+
+def run_phases(params: Params, phases: Sequence[Phase], watch: Watch) -> Fit:
+    """One phase after the other, each one's stages in turn. A stage that leaves nobody with a finite loss, or no time,
+    ends its phase.
 
     Raises:
         TrainingInterrupted: Ctrl-C; it holds the Fit so far.
     """
-    journal = watch.journal
     reports: list[StageReport] = []
     try:
-        # LAPACK's own threads wait for each other by spinning: beside another busy process a factorisation of 10 ms
-        # took up to 8 s. One thread costs little, since the products, where the time goes, run in XLA's pool.
-        with threadpool_limits(1, user_api="blas"), watch.bar:
-            for i, stage in enumerate(stages):
-                if replayed := journal.replayed(params):
-                    params, report = replayed
-                    reports.append(report)
-                else:
-                    broken = np.equal(reports[-1].ending, Ending.NON_FINITE) if reports else np.asarray(False)
-                    turn = _Turn(stage, f"{type(stage).__name__} ({i + 1}/{len(stages)})", deadline, len(stages) - i)
-                    begin = functools.partial(compiled.begin, stage, params, jax.random.fold_in(key, i), broken)
-                    params, report, interrupted = _run_stage(compiled, turn, params, begin, watch)
-                    reports.append(report)
-                    if interrupted:
-                        raise KeyboardInterrupt
-                    journal.ended(params, report)
-                if np.all(report.ending == Ending.NON_FINITE) or journal.elapsed() > deadline:
-                    break
+        for compiled, stages, key, deadline in phases:
+            # LAPACK's own threads wait for each other by spinning: beside another busy process a factorisation of 10 ms
+            # took up to 8 s. One thread costs little, since the products, where the time goes, run in XLA's pool.
+            with threadpool_limits(1, user_api="blas"), Progress(watch.progress, watch.time_budget) as bar:
+                for i, stage in enumerate(stages):
+                    if replayed := watch.journal.replayed(params):
+                        params, report = replayed
+                        reports.append(report)
+                    else:
+                        broken = np.equal(reports[-1].ending, Ending.NON_FINITE) if i else np.asarray(False)
+                        turn = _Turn(
+                            stage, f"{type(stage).__name__} ({i + 1}/{len(stages)})", deadline, len(stages) - i
+                        )
+                        begin = functools.partial(compiled.begin, stage, params, key, i, broken)
+                        params, report, interrupted = _run_stage(compiled, turn, params, begin, watch, bar)
+                        reports.append(report)
+                        if interrupted:
+                            raise KeyboardInterrupt
+                        watch.journal.ended(params, report)
+                    (late,) = compiled.agreed(watch.journal.elapsed() > deadline)
+                    if late or np.all(np.equal(report.ending, Ending.NON_FINITE)):
+                        break
     except KeyboardInterrupt:  # during a stage or between two of them
         raise TrainingInterrupted(Fit(params, tuple(reports))) from None
     return Fit(params, tuple(reports))
@@ -104,10 +128,10 @@ class _Turn(NamedTuple):
 
 
 def _run_stage(
-    compiled: Compiled, turn: _Turn, params: Params, begin: Callable[[], State], watch: Watch
+    compiled: Compiled, turn: _Turn, params: Params, begin: Callable[[], State], watch: Watch, bar: Progress
 ) -> tuple[Params, StageReport, bool]:
     """Parameters and report of one stage, and whether Ctrl-C ended it."""
-    journal, bar, stage = watch.journal, watch.bar, turn.stage
+    journal, stage = watch.journal, turn.stage
     every = min(watch.record_every or stage.record_every, stage.steps)
     run = Running([], [], journal.elapsed(), 0.0)
     state = recorded = halted = None
@@ -119,21 +143,24 @@ def _run_stage(
         state, record = jax.block_until_ready(compiled.advance(stage, state, 0, 0))
         run = run._replace(compiling=journal.elapsed() - run.began)
         if restored := journal.running(state):
-            state, run = restored
+            state, run = compiled.placed(restored[0]), restored[1]
             state, record = compiled.advance(stage, state, 0, 0)
         bar.begin(turn.title, stage.steps)
         # A stage may take its share of what is left, so that a slow first one leaves time for the next.
         deadline = run.began + (turn.deadline - run.began) / turn.sharing
+        record = compiled.on_host(record)
         while True:
-            recorded, ending = (state, len(run.rows)), np.asarray(record.pop("ending"))
+            recorded, ending = (state, len(run.rows)), np.asarray(record["ending"])
             if not np.any(ending == Ending.RUNNING):
                 break
-            if journal.elapsed() > deadline:
+            late, due = compiled.agreed(journal.elapsed() > deadline, journal.due)
+            if late:
                 halted = Ending.TIME_BUDGET
                 break
-            if journal.due:
-                journal.note(state, run)
+            if due:
+                journal.note(compiled.on_host(state), run)
             state, record = compiled.advance(stage, state, len(run.rows) * every, every)
+            record = compiled.on_host(record)
             row = {name: np.asarray(value) for name, value in record.items() if name != "ending"}
             if watch.monitor is not None:
                 row["relative_l2"] = np.asarray(watch.monitor(state.params))
@@ -143,10 +170,10 @@ def _run_stage(
     except KeyboardInterrupt:
         halted = Ending.INTERRUPTED
         if recorded is not None:  # the last state whose record is whole
-            journal.note(recorded[0], run._replace(rows=run.rows[: recorded[1]]))
+            journal.note(compiled.on_host(recorded[0]), run._replace(rows=run.rows[: recorded[1]]))
     fresh_loss = np.asarray(np.nan)
     if state is not None and run.rows:
-        params = state.params
+        params = compiled.on_host(state.params)
         try:
             fresh_loss = np.asarray(compiled.fresh_loss(state))
         except KeyboardInterrupt:

@@ -1,0 +1,138 @@
+"""The members of a sweep from what is varied, and the table of what came of them."""
+
+import csv
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ._distill import STAGES
+from ._files import atomic, save
+from ._metrics import Metrics, evaluate
+from ._model import Model
+from ._names import nearest
+from ._network import MLP
+from ._problem import Problem
+from ._result import write_json
+from ._stages import Stage
+from ._sweep import Member
+
+#: What can be varied of every training; coefficients, weights and the stages' numbers come to it.
+COMMON = ("seed", "layers", "activation")
+
+
+def members(
+    source: Problem | Model,
+    *,
+    network: MLP | None = None,
+    stages: Sequence[Stage] = STAGES,
+    **varied: Sequence[Any],
+) -> list[Member]:
+    """Every combination of what is varied, the last name fastest.
+
+        members(burgers, seed=range(4), nu=(0.01, 0.02), layers=((20, 20), (10, 10, 10)))
+
+    Args:
+        source: the problem, or the teacher of students.
+        network, stages: those of the sweep, which layers, activation and numbers of stages change.
+        varied: values by name: ``seed``, ``layers`` (hidden widths), ``activation``, a coefficient of the problem, the
+            weight of a term (``initial``, for students ``soft_target``), or a number of the stages
+            (``learning_rate``, ``damping``; in every stage that has it).
+
+    Raises:
+        ValueError: an unknown name, a name of two things, or no values.
+    """
+    problem = source.problem if isinstance(source, Model) else source
+    network = network or (problem.student if isinstance(source, Model) else problem.teacher)
+    known = known_names(source, stages)
+    for name, values in varied.items():
+        if name not in known:
+            raise ValueError(f"members: {name!r} cannot be varied{nearest(name, known)}")
+        if not len(values):
+            raise ValueError(f"members: {name} has no values; give at least one")
+    made = []
+    for combination in itertools.product(*varied.values()):
+        chosen = dict(zip(varied, combination, strict=True))
+        made.append(_member(chosen, known, network, tuple(stages)))
+    return made
+
+
+def known_names(source: Problem | Model, stages: Sequence[Stage]) -> dict[str, str]:
+    """What can be varied, and what each name is: ``"common"``, ``"coefficient"``, ``"weight"`` or ``"stage"``."""
+    problem = source.problem if isinstance(source, Model) else source
+    numbers = {f.name for stage in stages if is_dataclass(stage) for f in fields(stage) if _is_number(stage, f.name)}
+    terms = [name for name in problem.terms if name not in problem.enforced]
+    terms += ["soft_target"] if isinstance(source, Model) else []
+    known = dict.fromkeys(sorted(numbers), "stage") | dict.fromkeys(terms, "weight")
+    return known | dict.fromkeys(problem.coefficients, "coefficient") | dict.fromkeys(COMMON, "common")
+
+
+def _is_number(stage: Stage, name: str) -> bool:
+    """Dynamic, so that members with other values share a program: step counts are not."""
+    return isinstance(getattr(stage, name), float | np.ndarray)
+
+
+def _member(chosen: Mapping[str, Any], known: Mapping[str, str], network: MLP, stages: tuple[Stage, ...]) -> Member:
+    of = lambda kind: {name: value for name, value in chosen.items() if known[name] == kind}
+    for name, value in of("stage").items():
+        stages = tuple(replace(s, **{name: float(value)}) if hasattr(s, name) else s for s in stages)  # pyright: ignore
+    return Member(
+        seed=int(chosen.get("seed", 0)),
+        network=MLP(tuple(chosen.get("layers", network.hidden)), chosen.get("activation", network.activation)),
+        stages=stages,
+        coefficients={name: float(value) for name, value in of("coefficient").items()},
+        weights={name: float(value) for name, value in of("weight").items()},
+        varied=dict(chosen),
+    )
+
+
+def table(members: Sequence[Member], models: Sequence[Model], found: Sequence[Metrics]) -> list[dict[str, Any]]:
+    """A row a member: its number, what is varied, its network, errors, losses and ending."""
+    rows = []
+    for i, (member, model, metrics) in enumerate(zip(members, models, found, strict=True)):
+        last = model.training[-1]
+        errors = metrics.errors[metrics.quantity]._asdict() if metrics.errors else {}
+        rows.append(
+            {
+                "member": i,
+                **member.varied,
+                "layers": "-".join(map(str, model.layers)),
+                "activation": model.network.activation,
+                "parameters": model.parameters,
+                **errors,
+                "loss": float(last.history["loss"][-1]) if len(last.record_steps) else np.nan,
+                "fresh_loss": float(last.fresh_loss),
+                "steps": int(last.steps),
+                "ended": last.why(),
+            }
+        )
+    return rows
+
+
+def ranked(rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Members from the best to the worst: by relative L2 error, without a reference by the loss at fresh points; one
+    that turned non-finite comes last."""
+    by = "relative_l2" if rows and "relative_l2" in rows[0] else "fresh_loss"
+    return sorted(range(len(rows)), key=lambda i: (not np.isfinite(rows[i][by]), rows[i][by]))
+
+
+def write_sweep(
+    out: Path, members: Sequence[Member], models: Sequence[Model], *, keep: int = 3
+) -> list[dict[str, Any]]:
+    """Evaluate all, write sweep.csv, sweep.json and the ``keep`` best as member-NNN.safetensors; the table's rows."""
+    found = [evaluate(model) for model in models]
+    rows = table(members, models, found)
+    for old in out.glob("member-*.safetensors"):
+        old.unlink()
+    best = ranked(rows)[:keep]
+    for i in best:
+        save(models[i], out / f"member-{i:03d}.safetensors", metrics=found[i])
+    with atomic(out / "sweep.csv") as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    write_json({"problem": models[0].problem.name, "best": best, "members": rows}, out / "sweep.json")
+    return rows
