@@ -28,6 +28,9 @@ from ._files import load as load
 from ._files import read_header as read_header
 from ._files import save as save
 from ._fit import fit as fit
+from ._members import members as members
+from ._members import ranked as ranked
+from ._members import table as table
 from ._metrics import Errors as Errors
 from ._metrics import Metrics as Metrics
 from ._metrics import evaluate as evaluate
@@ -68,6 +71,8 @@ from ._stages import LevenbergMarquardt as LevenbergMarquardt
 from ._stages import SSBroyden as SSBroyden
 from ._stages import Stage as Stage
 from ._stages import Step as Step
+from ._sweep import Member as Member
+from ._sweep import sweep as sweep
 from ._trace import UnsupportedPrimitive as UnsupportedPrimitive
 from ._windows import continued as continued
 from ._windows import in_windows as in_windows

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax import Array
-from jax.experimental import multihost_utils
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 
 from ._compiler import known_options
 from ._fit import advance, begin, fresh_loss
 from ._loop import State
 from ._objective import Objective, init_params
+from ._processes import agreed, on_host, placed
 from ._stages import Stage
 from ._types import Params
 
@@ -57,16 +57,14 @@ class Batch(NamedTuple):
     def fresh_loss(self, state: State) -> Array:
         return _fresh_loss(self.mesh, self.chunk, self.objective, (self.numbers, state))
 
-    def placed(self, state: State) -> State:
-        return jax.device_put(state, NamedSharding(self.mesh, _EACH))
+    def placed(self, tree: Any) -> Any:
+        return placed(tree, self.mesh, _EACH)
 
     def on_host(self, tree: Any) -> Any:
-        return _replicated(self.mesh)(tree) if self.mesh.is_multi_process else tree
+        return on_host(tree, self.mesh)
 
     def agreed(self, *flags: bool) -> tuple[bool, ...]:
-        if not self.mesh.is_multi_process:
-            return flags
-        return tuple(map(bool, multihost_utils.broadcast_one_to_all(np.asarray(flags))))
+        return agreed(flags, self.mesh)
 
 
 def over(devices: Any) -> Mesh:
@@ -103,8 +101,3 @@ _init, _begin, _fresh_loss = _mapped(_init_params), _mapped(begin), _mapped(fres
 @functools.cache
 def _compiled_advance(options: tuple[tuple[str, bool | int], ...]) -> Callable[..., tuple[State, dict[str, Array]]]:
     return _mapped(advance, compiler_options=known_options(**dict(options)))
-
-
-@functools.cache
-def _replicated(mesh: Mesh) -> Callable[[Any], Any]:
-    return jax.jit(lambda tree: tree, out_shardings=NamedSharding(mesh, _ALL))

@@ -3,6 +3,7 @@
 What needs JAX is imported where it is used, after a command's own options are known to be right.
 """
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -15,6 +16,7 @@ import click
 from ._cli_types import PROBLEM as PROBLEM
 from ._cli_types import Assignment, Layers, Seconds, activations, presets, recipes
 from ._cli_types import Sizes as Sizes
+from ._cli_types import Vary as Vary
 from ._cli_types import Word as Word
 from ._cli_types import Words as Words
 from ._cli_types import formats as formats
@@ -210,3 +212,12 @@ def set_up_jax() -> None:
         return
     if os.access(cache, os.W_OK | os.X_OK):
         jax.config.update("jax_compilation_cache_dir", str(cache))
+
+
+def use_cores(count: int | None) -> None:
+    """Let JAX take each core for a device; ``count`` of them, default all this process may use."""
+    import jax
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(RuntimeError):  # JAX has begun, in a caller's process: it keeps the devices it has
+        jax.config.update("jax_num_cpu_devices", count or cores)

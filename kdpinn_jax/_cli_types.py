@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 #: Larger networks than these are a slip of the keyboard, and would exhaust the memory before failing: L-BFGS keeps a
 #: hundred copies of the weights, 2.4 GB at three million.
 WIDEST, DEEPEST, MOST_WEIGHTS = 4096, 64, 3_000_000
+#: Members of one sweep.
+MOST_MEMBERS = 10_000
 #: Points of one call that a benchmark times.
 MOST_POINTS = 10_000_000
 
@@ -63,6 +65,45 @@ class Layers(click.ParamType):
         if sum(a * b for a, b in itertools.pairwise(widths)) > MOST_WEIGHTS:
             self.fail(f"{value!r}: more than {MOST_WEIGHTS} weights; give fewer or narrower hidden layers", param, ctx)
         return widths
+
+
+class Vary(click.ParamType):
+    """A name with its values: numbers with commas, whole ones as FIRST:END, widths as 20x20x20, words."""
+
+    name = "NAME=VALUES"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, list[Any]]:
+        if isinstance(value, tuple):
+            return value
+        name, equals, text = str(value).partition("=")
+        name, parts = name.strip(), [part.strip() for part in text.split(",")]
+        if not (name and equals and all(parts)):
+            self.fail(f"{value!r} is not NAME=VALUES, such as seed=0:16 or nu=0.005,0.01", param, ctx)
+        if name == "layers":
+            return name, [Layers().convert(part.replace("x", ","), param, ctx) for part in parts]
+        if name == "activation":
+            return name, [Word("activation", activations).convert(part, param, ctx) for part in parts]
+        values = [number for part in parts for number in self._numbers(name, part, param, ctx)]
+        if len(values) > MOST_MEMBERS:
+            self.fail(f"{value!r}: {len(values)} values; give at most {MOST_MEMBERS}", param, ctx)
+        return name, values
+
+    def _numbers(self, name: str, part: str, *where: Any) -> list[Any]:
+        first, colon, end = part.partition(":")
+        whole = lambda text: text.isascii() and text.isdigit() and len(text) <= 10
+        if name == "seed" and whole(first) and (whole(end) if colon else True):
+            a, b = int(first), int(end) if colon else int(first) + 1
+            if a < b <= 2**32 and b - a <= MOST_MEMBERS:
+                return list(range(a, b))
+        elif name != "seed":
+            try:
+                number = float(part)
+            except ValueError:
+                number = math.nan
+            if math.isfinite(number):
+                return [number]
+        what = f"seeds such as 0,1,2 or 0:16, at most {MOST_MEMBERS}" if name == "seed" else "finite numbers"
+        return self.fail(f"{name}={part!r}: give {what}", *where)
 
 
 class Sizes(click.ParamType):

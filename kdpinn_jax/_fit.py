@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import PartitionSpec
 from jax.typing import ArrayLike
 
 from ._checkpoint import Checkpoint, digest, identity, opened
@@ -15,6 +16,7 @@ from ._compiler import known_options
 from ._draw import draw_evenly, renew, sample
 from ._loop import Phase, State, Watch, run_phases
 from ._objective import Objective, mean_square_at, precision, weighted_sum
+from ._processes import agreed, on_host, placed
 from ._report import Fit, StageReport
 from ._stages import Ending, Stage
 from ._types import Params, Points, is_traced
@@ -101,7 +103,7 @@ class Alone(NamedTuple):
     objective: Objective
 
     def begin(self, stage: Stage, params: Params, key: Array, number: int, broken: Any) -> State:
-        return _begin(self.objective, stage, params, jax.random.fold_in(key, number), broken)
+        return _begin(self.objective, stage, self.placed(params), self.placed(jax.random.fold_in(key, number)), broken)
 
     def advance(self, stage: Stage, state: State, first: int, steps: int) -> tuple[State, dict[str, Array]]:
         return _compiled_advance(tuple(stage.compiler_options.items()))(self.objective, stage, state, first, steps)
@@ -109,14 +111,14 @@ class Alone(NamedTuple):
     def fresh_loss(self, state: State) -> Array:
         return fresh_loss(self.objective, state)
 
-    def placed(self, state: State) -> State:
-        return state
+    def placed(self, tree: Any) -> Any:
+        return placed(tree, self.objective.mesh, PartitionSpec())
 
     def on_host(self, tree: Any) -> Any:
-        return tree
+        return on_host(tree, self.objective.mesh)
 
     def agreed(self, *flags: bool) -> tuple[bool, ...]:
-        return flags
+        return agreed(flags, self.objective.mesh)
 
 
 _begin = jax.jit(begin)

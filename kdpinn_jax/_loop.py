@@ -50,8 +50,8 @@ class Compiled(Protocol):
         """The loss at points training did not see."""
         ...
 
-    def placed(self, state: State) -> State:
-        """A state from the host, on the devices where the functions want it."""
+    def placed(self, tree: Any) -> Any:
+        """Numbers from the host, on the devices where the functions want them."""
         ...
 
     def on_host(self, tree: Any) -> Any:
@@ -184,7 +184,7 @@ def _run_stage(
         planned=stage.steps,
         steps=_plain(run.rows[-1]["step"] if run.rows else np.zeros_like(ending)),
         ending=_plain(ending if halted is None else np.where(ending == Ending.RUNNING, halted, ending)),
-        record_steps=columns.pop("step", np.zeros(0, int)),
+        record_steps=columns.pop("step", np.zeros((*ending.shape, 0), int)),
         record_seconds=columns.pop("seconds", np.zeros(0)),
         history=columns,
         fresh_loss=_plain(fresh_loss),

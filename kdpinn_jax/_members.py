@@ -1,22 +1,18 @@
 """The members of a sweep from what is varied, and the table of what came of them."""
 
-import csv
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ._distill import STAGES
-from ._files import atomic, save
-from ._metrics import Metrics, evaluate
+from ._metrics import Metrics
 from ._model import Model
 from ._names import nearest
 from ._network import MLP
 from ._problem import Problem
-from ._result import write_json
 from ._stages import Stage
 from ._sweep import Member
 
@@ -93,7 +89,8 @@ def table(members: Sequence[Member], models: Sequence[Model], found: Sequence[Me
     """A row a member: its number, what is varied, its network, errors, losses and ending."""
     rows = []
     for i, (member, model, metrics) in enumerate(zip(members, models, found, strict=True)):
-        last = model.training[-1]
+        trained = [report for report in model.training if len(report.record_steps)]
+        loss = float(trained[-1].history["loss"][-1]) if trained else np.nan
         errors = metrics.errors[metrics.quantity]._asdict() if metrics.errors else {}
         rows.append(
             {
@@ -103,10 +100,10 @@ def table(members: Sequence[Member], models: Sequence[Model], found: Sequence[Me
                 "activation": model.network.activation,
                 "parameters": model.parameters,
                 **errors,
-                "loss": float(last.history["loss"][-1]) if len(last.record_steps) else np.nan,
-                "fresh_loss": float(last.fresh_loss),
-                "steps": int(last.steps),
-                "ended": last.why(),
+                "loss": loss,
+                "fresh_loss": float(trained[-1].fresh_loss) if trained else np.nan,
+                "steps": sum(int(report.steps) for report in model.training),
+                "ended": model.training[-1].why(),
             }
         )
     return rows
@@ -117,22 +114,3 @@ def ranked(rows: Sequence[Mapping[str, Any]]) -> list[int]:
     that turned non-finite comes last."""
     by = "relative_l2" if rows and "relative_l2" in rows[0] else "fresh_loss"
     return sorted(range(len(rows)), key=lambda i: (not np.isfinite(rows[i][by]), rows[i][by]))
-
-
-def write_sweep(
-    out: Path, members: Sequence[Member], models: Sequence[Model], *, keep: int = 3
-) -> list[dict[str, Any]]:
-    """Evaluate all, write sweep.csv, sweep.json and the ``keep`` best as member-NNN.safetensors; the table's rows."""
-    found = [evaluate(model) for model in models]
-    rows = table(members, models, found)
-    for old in out.glob("member-*.safetensors"):
-        old.unlink()
-    best = ranked(rows)[:keep]
-    for i in best:
-        save(models[i], out / f"member-{i:03d}.safetensors", metrics=found[i])
-    with atomic(out / "sweep.csv") as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    write_json({"problem": models[0].problem.name, "best": best, "members": rows}, out / "sweep.json")
-    return rows

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
@@ -31,7 +32,7 @@ _RESERVED = {"loss", "step", "seconds", "relative_l2", "role", "stage"}
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=["terms", "weights", "coefficients"],
-    meta_fields=["problem", "network"],
+    meta_fields=["problem", "network", "mesh"],
 )
 @dataclass(frozen=True, eq=False)
 class Objective:
@@ -42,6 +43,7 @@ class Objective:
         terms: the terms in force, the problem's and others (soft targets).
         weights: one number a term, dynamic; a weight of 0 switches its term off.
         coefficients: the equation's numbers, dynamic.
+        mesh: the devices that share the points, or None: static.
     """
 
     problem: Problem
@@ -49,6 +51,7 @@ class Objective:
     terms: dict[str, Term]
     weights: dict[str, ArrayLike]
     coefficients: dict[str, ArrayLike]
+    mesh: Mesh | None = None
 
 
 def objective(
@@ -149,7 +152,7 @@ def term_residuals(
 ) -> Float[Array, "n k"]:
     """The unweighted residual of one term at any rows, in the parameters' precision."""
     rows = rows.astype(precision(params))
-    return values(lambda block: _block_residuals(objective, params, name, block), rows)
+    return values(lambda block: _block_residuals(objective, params, name, block), rows, objective.mesh)
 
 
 @functools.partial(compiled_once, static_argnames=("name",))
@@ -216,7 +219,7 @@ def loss_and_grad(
     parts, gradient = {}, jax.tree.map(jnp.zeros_like, params)
     for name, rows in _rows(objective, params, points):
         square, slope = sum_of_squares_and_grad(
-            _row_residual(objective, name), params, rows, points.importance.get(name)
+            _row_residual(objective, name), params, rows, points.importance.get(name), objective.mesh
         )
         parts[name] = square / len(rows)
         share = objective.weights[name] / len(rows)
@@ -241,7 +244,7 @@ def residuals_and_weighted_jacobian(
     for name, rows in _rows(objective, params, points):
         residual, scale = _row_residual(objective, name), _scale(objective, points, name).astype(rows.dtype)
         of_vector = lambda v, row, f=residual: f(unravel(v), row)
-        r[name], jacobian = values_and_jacobian(of_vector, vector, rows, scale)
+        r[name], jacobian = values_and_jacobian(of_vector, vector, rows, scale, objective.mesh)
         jacobians.append(jacobian)
     return r, jnp.concatenate(jacobians)
 

@@ -1,17 +1,19 @@
 """Residuals of terms at many points, and their derivatives with respect to the parameters, block by block.
 
 Points are handled in blocks that fit the cache: memory stays flat, and a block's intermediate values are still in cache
-when the reverse pass wants them.
+when the reverse pass wants them. Where there are several devices each has a share of the rows.
 """
 
 import functools
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.experimental.xla_metadata import set_xla_metadata
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Float
 
 #: Points a block: 512 rows keep the activations and tangents of a block within a core's L2 cache;
@@ -20,6 +22,9 @@ BLOCK = 512
 #: Points a block where a program needs the residuals at several sets of points: all their blocks have this size, and
 #: are traced once. The rows of a Jacobian are as long as the parameters, and want no larger blocks either.
 SHARED_BLOCK = 256
+
+#: The axis of a mesh of devices that share the rows.
+_POINTS = "points"
 
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
@@ -54,10 +59,32 @@ def _filled(rows: Float[Array, "n columns"], count: int, size: int) -> tuple[Arr
     return filled.reshape(count, size, rows.shape[1]), mask.reshape(count, size)
 
 
+def split_over(devices: Sequence[Any]) -> Mesh | None:
+    """Devices to split the rows over; None for a single one."""
+    return Mesh(np.asarray(devices), (_POINTS,)) if len(devices) > 1 else None
+
+
+def _split(function: Callable[..., Any], mesh: Mesh | None, *of_rows: Array) -> Any:
+    """``function`` of arrays with an entry a row, which returns such arrays: each device has its share of the rows."""
+    if mesh is None:
+        return function(*of_rows)
+    n = len(of_rows[0])
+    filled = [jnp.concatenate([a, jnp.repeat(a[-1:], -n % mesh.size, axis=0)]) for a in of_rows]
+    share = PartitionSpec(_POINTS)
+    results = jax.shard_map(function, mesh=mesh, in_specs=share, out_specs=share, check_vma=False)(*filled)
+    return jax.tree.map(lambda a: a[:n], results)
+
+
 def values(
-    of_block: Callable[[Float[Array, "s columns"]], Float[Array, "s k"]], rows: Float[Array, "n columns"]
+    of_block: Callable[[Float[Array, "s columns"]], Float[Array, "s k"]],
+    rows: Float[Array, "n columns"],
+    mesh: Mesh | None = None,
 ) -> Float[Array, "n k"]:
     """The residual at every row, from a function of a block of them."""
+    return _split(functools.partial(_values, of_block), mesh, rows)
+
+
+def _values(of_block: Callable[[Array], Array], rows: Float[Array, "n columns"]) -> Float[Array, "n k"]:
     n = len(rows)
     blocks, _ = _filled(rows, -(-n // SHARED_BLOCK), SHARED_BLOCK) if n > SHARED_BLOCK else in_blocks(rows, n)
     r = jax.lax.map(of_block, blocks) if len(blocks) > 1 else of_block(blocks[0])
@@ -65,10 +92,21 @@ def values(
 
 
 def values_and_jacobian(
-    residual: RowResidual, vector: Float[Array, " p"], rows: Float[Array, "n columns"], scale: Float[Array, " n"]
+    residual: RowResidual,
+    vector: Float[Array, " p"],
+    rows: Float[Array, "n columns"],
+    scale: Float[Array, " n"],
+    mesh: Mesh | None = None,
 ) -> tuple[Float[Array, "n k"], Float[Array, "nk p"]]:
     """The residual at every row; and the Jacobian of ``scaleᵢ residual(vector, rowᵢ)``, a row's components next to each
     other, by reverse mode."""
+    r, jacobian = _split(functools.partial(_values_and_jacobian, residual, vector), mesh, rows, scale)
+    return r, jacobian.reshape(-1, len(vector))
+
+
+def _values_and_jacobian(
+    residual: RowResidual, vector: Float[Array, " p"], rows: Float[Array, "n columns"], scale: Float[Array, " n"]
+) -> tuple[Float[Array, "n k"], Float[Array, "n k p"]]:
     n, (blocks, _) = len(rows), in_blocks(jnp.concatenate([rows, scale[:, None]], axis=1), SHARED_BLOCK)
 
     def at(row: Array) -> tuple[Array, Array]:
@@ -76,14 +114,35 @@ def values_and_jacobian(
         return r, jax.vmap(lambda unit: pull(unit)[0])(row[-1] * jnp.eye(len(r), dtype=r.dtype))
 
     r, jacobian = jax.lax.map(jax.vmap(at), blocks)
-    r = r.reshape(-1, r.shape[-1])[:n]
-    return r, jacobian.reshape(-1, len(vector))[: r.size]
+    k = r.shape[-1]
+    return r.reshape(-1, k)[:n], jacobian.reshape(-1, k, len(vector))[:n]
 
 
 def sum_of_squares_and_grad(
-    residual: RowResidual, params: _T, rows: Float[Array, "n columns"], importance: Float[Array, " n"] | None
+    residual: RowResidual,
+    params: _T,
+    rows: Float[Array, "n columns"],
+    importance: Float[Array, " n"] | None,
+    mesh: Mesh | None = None,
 ) -> tuple[Float[Array, ""], _T]:
     """Σᵢ importanceᵢ |r(params, rowᵢ)|² and its gradient, summed block by block."""
+    if mesh is None:
+        return _sum_of_squares_and_grad(residual, params, rows, importance)
+    counts = jnp.ones(len(rows), rows.dtype) if importance is None else importance
+    idle = -len(rows) % mesh.size  # repeats that count for nothing
+    rows = jnp.concatenate([rows, jnp.repeat(rows[-1:], idle, axis=0)])
+    counts = jnp.concatenate([counts, jnp.zeros(idle, rows.dtype)])
+
+    def of_share(rows: Array, counts: Array) -> Any:
+        return jax.lax.psum(_sum_of_squares_and_grad(residual, params, rows, counts), _POINTS)
+
+    share, whole = PartitionSpec(_POINTS), PartitionSpec()
+    return jax.shard_map(of_share, mesh=mesh, in_specs=share, out_specs=whole, check_vma=False)(rows, counts)
+
+
+def _sum_of_squares_and_grad(
+    residual: RowResidual, params: _T, rows: Float[Array, "n columns"], importance: Float[Array, " n"] | None
+) -> tuple[Float[Array, ""], _T]:
     blocks, mask = in_blocks(rows, BLOCK)
     if importance is not None:
         mask = mask * in_blocks(importance[:, None], BLOCK)[0][..., 0]

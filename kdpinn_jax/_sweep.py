@@ -1,7 +1,7 @@
 """Sweeps: many trainings of one problem, or many students of one teacher, batched and shared out to all devices."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ class Member:
     """One training of a sweep: what it has of its own, where it differs from the others.
 
     Attributes:
-        seed: of its random key, ``jax.random.key(seed)``.
+        seed: of its random key.
         network, stages: None takes those of the sweep.
         coefficients, weights: those that differ from the problem's.
         varied: what tables call it, ``{"nu": 0.01}``.
@@ -56,6 +56,7 @@ def sweep(
     terms: Mapping[str, Term] | None = None,
     chunk: int | None = None,
     devices: Sequence[Any] | None = None,
+    key: Callable[[int], Array] = jax.random.key,
     time_budget: float | None = None,
     progress: bool | None = None,
     checkpoint: Checkpoint | None = None,
@@ -74,6 +75,7 @@ def sweep(
         chunk: how many members a device holds in its working memory at a time; default 1 on a CPU, 64 elsewhere.
         devices: default all of all processes: after ``jax.distributed.initialize()`` every process calls this with the
             same arguments and gets the same models.
+        key: the random key of a seed.
         time_budget: wall seconds for all, shared out by the groups' members.
         progress, checkpoint: as ``fit``. A group has a folder of its own within the checkpoint's.
 
@@ -99,7 +101,7 @@ def sweep(
     for number, group in enumerate(groups.values()):
         folder = checkpoint and replace(checkpoint, folder=Path(checkpoint.folder) / f"group-{number}")
         share = (time_budget or math.inf) * len(group) / len(members)
-        keys = [jax.random.key(members[i].seed) for i, _ in group]
+        keys = [key(members[i].seed) for i, _ in group]
         trained = _train_group([plan for _, plan in group], keys, mesh, chunk, share, progress, folder)
         models |= {i: model for (i, _), model in zip(group, trained, strict=True)}
     return tuple(models[i] for i in range(len(members)))

@@ -1,6 +1,6 @@
 """What the command line tells people: a few lines for what ``--json`` tells machines in full."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,22 @@ def of_run(result: Mapping[str, Any], out: Path) -> str:
             f"{model['max_error']:10.2e} {seconds:8.1f}  {microseconds}"
         )
     return "\n".join([*lines, f"in {out}"])
+
+
+def of_sweep(rows: Sequence[Mapping[str, Any]], varied: Sequence[str], out: Path) -> str:
+    """A line a member, the best first, with what was varied, its error and how it ended; where the files are."""
+    by = "relative_l2" if "relative_l2" in rows[0] else "fresh_loss"
+    names = ["member", *varied, "parameters", by, "ended"]
+    cells = [
+        [_cell(row[name]) for name in names] for row in sorted(rows, key=lambda row: (row[by] != row[by], row[by]))
+    ]
+    widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in [names, *cells]]
+    return "\n".join([*(line.rstrip() for line in lines), f"in {out}"])
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def of_errors(model: "Model", found: Mapping[str, "Metrics"]) -> str:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from . import _cli_many, _tables
 from . import _cli_options as cli
-from . import _tables
 
 if TYPE_CHECKING:
     from ._checkpoint import Checkpoint
@@ -347,3 +347,6 @@ def _draw_history(path: Path, out: Path) -> None:
     from ._history import read_history
 
     plots.history(read_history(path), out)
+
+
+main.add_command(_cli_many.sweep)

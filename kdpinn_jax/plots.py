@@ -157,3 +157,64 @@ def history(trainings: Mapping[str, Sequence[StageReport]], path: str | os.PathL
     panels[0].set_ylabel("mean square of each term; relative L2 error")
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=_DPI)
+
+
+def sweep(rows: Sequence[Mapping[str, Any]], varied: Sequence[str], path: str | os.PathLike[str]) -> None:
+    """Draw the members of a sweep: their error against each quantity that was varied.
+
+    Args:
+        rows: of ``kd.write_sweep``, a member each.
+        varied: the columns to draw against, a panel each; the line joins the medians.
+        path: the picture.
+
+    Raises:
+        ValueError: nothing to draw.
+    """
+    if not rows or not varied:
+        raise ValueError("plots.sweep: give at least one row and one quantity that was varied")
+    by, label = (
+        ("relative_l2", "relative L2 error") if "relative_l2" in rows[0] else ("fresh_loss", "loss, fresh points")
+    )
+    figure = Figure(figsize=(4.2 * len(varied), 3.6), layout="constrained")
+    panels = figure.subplots(1, len(varied), squeeze=False, sharey=True)[0]
+    for panel, name in zip(panels, varied, strict=True):
+        values = list(dict.fromkeys(row[name] for row in rows))
+        numbers = all(isinstance(value, int | float) for value in values)
+        places = {
+            value: value if numbers else place for place, value in enumerate(sorted(values) if numbers else values)
+        }
+        panel.plot([places[row[name]] for row in rows], [row[by] for row in rows], ".", color="C0")
+        medians = [float(np.nanmedian([row[by] for row in rows if row[name] == value])) for value in places]
+        panel.plot(list(places.values()), medians, color="C1", label="median")
+        if not numbers:
+            panel.set_xticks(list(places.values()), [str(value) for value in places], rotation=30)
+        elif len(values) > 1 and min(values) > 0 and max(values) > 30 * min(values):
+            panel.set_xscale("log")
+        panel.set_yscale("log")
+        panel.set_xlabel(name)
+    panels[0].set_ylabel(label)
+    panels[0].legend(fontsize=8)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=_DPI)
+
+
+def front(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], *, engine: str, points: int) -> None:
+    """Draw candidates of a search by their latency and error, the Pareto front as a line, the teacher as a star.
+
+    Args:
+        rows: of ``kd.search``'s result: ``ns_a_point``, ``relative_l2``, ``role`` (``"teacher"``, ``"front"``,
+            ``"candidate"``).
+        path: the picture. engine, points: what was timed, for the axis.
+    """
+    figure = Figure(figsize=(5.6, 4.2), layout="constrained")
+    panel = figure.subplots()
+    for role, style in (("candidate", "."), ("front", "o-"), ("teacher", "*")):
+        chosen = sorted((row["ns_a_point"], row["relative_l2"], row["name"]) for row in rows if row["role"] == role)
+        if chosen:
+            panel.plot([x for x, *_ in chosen], [y for _, y, _ in chosen], style, label=role)
+        for x, y, name in chosen if role != "candidate" else ():
+            panel.annotate(f" {name}", (x, y), fontsize=7)
+    panel.set(xscale="log", yscale="log", xlabel=f"ns a point, {engine}, N = {points}", ylabel="relative L2 error")
+    panel.legend(fontsize=8)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=_DPI)

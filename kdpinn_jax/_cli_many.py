@@ -1,0 +1,89 @@
+"""The commands that train many students: ``sweep`` and ``search``."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import _cli_options as cli
+from . import _tables
+from ._names import nearest
+
+if TYPE_CHECKING:
+    from ._model import Model
+    from ._problem import Problem
+    from ._result import Options
+
+FILE = click.Path(path_type=Path)
+
+
+def _say(message: str) -> None:
+    click.echo(message, err=True)
+
+
+@click.command()
+@click.argument("source", metavar="PROBLEM|TEACHER")
+@click.option("--out", type=FILE, required=True, metavar="DIR", help="Folder of the results; made if need be.")
+@click.option(
+    "--vary",
+    "varied",
+    type=cli.Vary(),
+    multiple=True,
+    required=True,
+    help="Values of one quantity, such as seed=0:16, nu=0.005,0.01, layers=20x20,10x10x10 or learning_rate=1e-3,1e-2. "
+    "Repeatable: every combination is a member.",
+)
+@click.option("--keep", type=click.IntRange(0), default=3, show_default=True, help="Models saved, the best ones.")
+@click.option("--chunk", type=click.IntRange(1), help="Members a device holds at a time; default 1 on a CPU.")
+@click.option("--devices", type=click.IntRange(1, 1024), help="CPU cores to use; default all.")
+@cli.CONDITIONS
+@cli.training_options
+@cli.JSON
+def sweep(
+    source: str,
+    out: Path,
+    varied: Sequence[tuple[str, list[Any]]],
+    keep: int,
+    chunk: int | None,
+    devices: int | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Train many members together: teachers of a problem, or students of a teacher.
+
+    \b
+    kdpinn sweep burgers --vary seed=0:4 --vary nu=0.005,0.01 --out runs/sweep
+    kdpinn sweep runs/burgers/teacher.safetensors --vary seed=0:16 --out runs/students
+
+    Writes sweep.csv, sweep.json, sweep.png and the best members as member-NNN.safetensors.
+    """
+    from . import _many
+    from ._result import as_json as as_json_text
+
+    cli.use_cores(devices)
+    cli.set_up_jax()
+    what, chosen = _source(source, options)
+    try:
+        made = _many.members_by(what, chosen, dict(varied))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    cli.make_folder(out)
+    rows = _many.run_sweep(what, made, out, chosen, keep=keep, chunk=chunk, say=_say)
+    click.echo(as_json_text(rows) if as_json else _tables.of_sweep(rows, [name for name, _ in varied], out))
+
+
+def _source(text: str, options: Mapping[str, Any]) -> "tuple[Problem | Model, Options]":
+    """The problem or the teacher that is meant, under the options' conditions, and the options as one value."""
+    from ._files import load
+    from .problems import ALL
+
+    if text in ALL and not Path(text).is_file():
+        chosen = cli.collected(ALL[text], student=False, **options)
+        return chosen.applied_to(ALL[text]), chosen
+    if not Path(text).exists():
+        raise click.BadParameter(f"{text!r} is neither a problem{nearest(text, ALL)} nor the file of a teacher")
+    model = load(text)
+    if options["conditions"] not in (None, model.problem.conditions):
+        raise click.BadParameter(f"--conditions {options['conditions']}: the teacher's are {model.problem.conditions}")
+    return model, cli.collected(model.problem, student=True, **{**options, "conditions": model.problem.conditions})

@@ -1,0 +1,112 @@
+"""What ``kdpinn sweep`` does: members by the options, their training, and the files that record it."""
+
+import contextlib
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from ._files import atomic, save
+from ._lock import only_writer
+from ._members import members, ranked, table
+from ._metrics import evaluate
+from ._model import Model
+from ._network import MLP
+from ._problem import Problem
+from ._recipes import Recipe, recipe
+from ._result import Options, write_json
+from ._run import CHECKPOINTS, checkpoint_in
+from ._sweep import Member, sweep
+
+
+def members_by(source: Problem | Model, options: Options, varied: Mapping[str, Sequence[Any]]) -> list[Member]:
+    """The members of these options.
+
+    Raises:
+        ValueError: as ``members``; a quantity that is both given and varied.
+    """
+    for name in varied:
+        if name in options.weights or name in options.coefficients:
+            raise ValueError(f"{name} is given one value and varied; leave one out")
+    network, chosen = _network_and_recipe(source, options)
+    stages = chosen.student if isinstance(source, Model) else chosen.teacher
+    weights = dict(chosen.weights if isinstance(source, Model) else {}) | dict(options.weights)
+    made = members(source, network=network, stages=stages, **{"seed": [options.seed], **varied})
+    return [
+        replace(
+            member,
+            weights=weights | dict(member.weights),
+            coefficients=dict(options.coefficients) | dict(member.coefficients),
+            varied={name: member.varied[name] for name in varied},
+        )
+        for member in made
+    ]
+
+
+def _network_and_recipe(source: Problem | Model, options: Options) -> tuple[MLP, Recipe]:
+    problem, default = (
+        (source.problem, source.problem.student) if isinstance(source, Model) else (source, source.teacher)
+    )
+    network = MLP(options.layers or default.hidden, options.activation or default.activation)
+    return network, recipe(problem, options.recipe, options.preset, network=network)
+
+
+def run_sweep(
+    source: Problem | Model,
+    made: Sequence[Member],
+    out: Path,
+    options: Options,
+    *,
+    keep: int,
+    chunk: int | None,
+    say: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """Train the members and write it all into ``out``: sweep.csv, sweep.json, sweep.png and the best models.
+
+    Where several processes run it, the first one writes. Returns the table's rows.
+
+    Raises:
+        RuntimeError: another run writes into ``out``. CheckpointError: ``options.resume``, and no way to go on.
+    """
+    from . import plots  # matplotlib takes half a second to import
+
+    first = jax.process_index() == 0
+    with only_writer(out) if first else contextlib.nullcontext():
+        _, chosen = _network_and_recipe(source, options)
+        student = isinstance(source, Model)
+        alone = chosen.student_seconds if student else chosen.teacher_seconds
+        checkpoint = checkpoint_in(out / CHECKPOINTS, options, say)
+        models = sweep(
+            source,
+            made,
+            imitate=chosen.imitate,
+            chunk=chunk,
+            # The seeds of run, train and distill.
+            key=lambda seed: jax.random.split(jax.random.key(seed))[int(student)],
+            time_budget=options.time_budget or alone * -(-len(made) // jax.device_count()),
+            progress=options.progress,
+            checkpoint=checkpoint,
+        )
+        found = [evaluate(model) for model in models]
+        rows = table(made, models, found)
+        if first:
+            best = ranked(rows)[:keep]
+            for old in out.glob("member-*.safetensors"):
+                old.unlink()
+            for i in best:
+                save(models[i], out / f"member-{i:03d}.safetensors", metrics=found[i])
+            _write_table(out, rows)
+            write_json({"problem": models[0].problem.name, "best": best, "members": rows}, out / "sweep.json")
+            plots.sweep(rows, list(made[0].varied), out / "sweep.png")
+            checkpoint.remove()
+    return rows
+
+
+def _write_table(out: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    with atomic(out / "sweep.csv") as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
