@@ -101,7 +101,7 @@ def pendulum():
 @pytest.mark.parametrize("make", [advection_diffusion, nonlinear_poisson, pendulum])
 def test_defaults_reach_1e5(make):
     problem = make()
-    model = kd.train_teacher(problem, jax.random.key(0), network=kd.MLP((20, 20)), progress=False)
+    model = kd.train_teacher(problem, jax.random.key(0), network=kd.MLP((14, 14)), progress=False)
     assert kd.warnings(model.training) == ()
     assert kd.evaluate(model).relative_l2 <= 1e-5
 
