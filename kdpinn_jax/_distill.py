@@ -7,14 +7,14 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jax import Array
 from jax.typing import ArrayLike
 
 from ._checkpoint import Checkpoint, identity, opened
-from ._fit import Alone, check, fit
+from ._fit import alone, check, fit
 from ._loop import Phase, Watch, run_phases
 from ._metrics import error_monitor
 from ._model import Model
@@ -22,6 +22,7 @@ from ._network import MLP
 from ._objective import Objective, init_params, objective
 from ._problem import Problem, Term
 from ._report import StageReport, TrainingInterrupted
+from ._residuals import split_over
 from ._sampling import Sampling
 from ._soft_target import soft_target
 from ._stages import LevenbergMarquardt, Stage
@@ -51,6 +52,7 @@ def train_teacher(
     progress: bool | None = None,
     track_error: bool = False,
     checkpoint: Checkpoint | None = None,
+    devices: Sequence[Any] | None = None,
 ) -> Model:
     """Train a network on a PDE: L = Σ_term w_term · mean |r_term|².
 
@@ -61,7 +63,7 @@ def train_teacher(
         stages: optimisers in turn.
         weights, coefficients: those that differ from the problem's; dynamic, so that ``jax.vmap`` sweeps over them.
         terms: further terms by name (measured data, a condition), or the problem's own replaced.
-        time_budget, progress, checkpoint: as ``fit``.
+        time_budget, progress, checkpoint, devices: as ``fit``.
         track_error: keep the relative L2 error on a coarse grid in the history (needs ``problem.reference``).
 
     Returns:
@@ -73,7 +75,7 @@ def train_teacher(
         CheckpointError, RuntimeError: as ``fit``.
     """
     plan = plan_teacher(problem, network, stages, weights, coefficients, terms)
-    return _train(plan, key, time_budget, progress, track_error, checkpoint)
+    return _train(plan, key, time_budget, progress, track_error, checkpoint, devices)
 
 
 def distill(
@@ -90,6 +92,7 @@ def distill(
     progress: bool | None = None,
     track_error: bool = False,
     checkpoint: Checkpoint | None = None,
+    devices: Sequence[Any] | None = None,
 ) -> Model:
     """Train a student on its teacher and on the PDE.
 
@@ -107,13 +110,13 @@ def distill(
         network: default ``problem.student``.
         imitate: stages of the fit to the teacher alone; none leaves it out.
         stages: stages on the PDE, and on the teacher where ``weights`` has a ``"soft_target"`` that is not 0.
-        key, weights, coefficients, terms, time_budget, progress, track_error, checkpoint: as ``train_teacher``.
-            Imitation gets a fifth of the time budget.
+        key, weights, coefficients, terms, time_budget, progress, track_error, checkpoint, devices: as
+            ``train_teacher``. Imitation gets a fifth of the time budget.
 
     Returns, raises: as ``train_teacher``.
     """
     plan = plan_student(teacher, network, imitate, stages, weights, coefficients, terms)
-    return _train(plan, key, time_budget, progress, track_error, checkpoint)
+    return _train(plan, key, time_budget, progress, track_error, checkpoint, devices)
 
 
 class Part(NamedTuple):
@@ -173,6 +176,7 @@ def _train(
     progress: bool | None,
     track_error: bool,
     checkpoint: Checkpoint | None,
+    devices: Sequence[Any] | None,
 ) -> Model:
     """Initial parameters, then the parts of the plan."""
     target = plan[-1].objective
@@ -188,7 +192,11 @@ def _train(
             params, reports = fitted.params, reports + fitted.stages
         return as_model(params, target.coefficients, reports)
     budget = time_budget or math.inf
-    phases = [Phase(Alone(of), its, k, until * budget) for (of, its, until), k in zip(plan, keys, strict=True)]
+    mesh = split_over(devices)
+    phases = [
+        Phase(alone(replace(of, mesh=mesh)), its_stages, its_key, until * budget)
+        for (of, its_stages, until), its_key in zip(plan, keys, strict=True)
+    ]
     with opened(checkpoint, lambda: identity(plan, key)) as journal:
         monitor = error_monitor(target) if track_error else None
         try:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +19,7 @@ from ._loop import Phase, State, Watch, run_phases
 from ._objective import Objective, mean_square_at, precision, weighted_sum
 from ._processes import agreed, on_host, placed
 from ._report import Fit, StageReport
+from ._residuals import split_over
 from ._stages import Ending, Stage
 from ._types import Params, Points, is_traced
 
@@ -121,6 +123,11 @@ class Alone(NamedTuple):
         return agreed(flags, self.objective.mesh)
 
 
+def alone(objective: Objective) -> Alone:
+    """The compiled functions of one training, its points split over the devices of its mesh."""
+    return Alone(placed(objective, objective.mesh, PartitionSpec()))
+
+
 _begin = jax.jit(begin)
 
 
@@ -153,6 +160,7 @@ def fit(
     monitor: Callable[[Params], Array] | None = None,
     record_every: int | None = None,
     checkpoint: Checkpoint | None = None,
+    devices: Sequence[Any] | None = None,
 ) -> Fit:
     """Minimise the objective by one stage after the other.
 
@@ -166,6 +174,8 @@ def fit(
         monitor: params -> an error worth watching (relative L2), kept in the history and shown in the bar.
         record_every: steps between records of the history; default the stage's own.
         checkpoint: where to keep what a killed process needs to go on, and to go on from.
+        devices: share the points, such as ``jax.devices()``, those of all processes after
+            ``jax.distributed.initialize()``; default a single one. The numbers are those of one device, to rounding.
 
     Returns:
         ``Fit(params, stages)``. A stage that turns non-finite keeps its last finite parameters, and no later stage
@@ -184,10 +194,11 @@ def fit(
         raise ValueError(f"fit: record_every={record_every} must be at least 1")
     if is_traced(objective, params, key, tuple(stages)):
         return _fit_traced(objective, params, key, stages, record_every)
+    objective = replace(objective, mesh=split_over(devices))
     about = {"initial parameters": digest(params), "record_every": record_every}
     with opened(checkpoint, lambda: identity([(objective, tuple(stages), None)], key) | about) as journal:
         watch = Watch(journal, progress, time_budget, monitor, record_every)
-        return run_phases(params, [Phase(Alone(objective), stages, key, time_budget or np.inf)], watch)
+        return run_phases(params, [Phase(alone(objective), stages, key, time_budget or np.inf)], watch)
 
 
 def _fit_traced(

@@ -163,7 +163,7 @@ def _run_stage(
             record = compiled.on_host(record)
             row = {name: np.asarray(value) for name, value in record.items() if name != "ending"}
             if watch.monitor is not None:
-                row["relative_l2"] = np.asarray(watch.monitor(state.params))
+                row["relative_l2"] = np.asarray(watch.monitor(compiled.on_host(state.params)))
             row["seconds"] = np.asarray(journal.elapsed() - run.began - run.compiling)
             run.rows.append(row)
             bar.update(int(np.max(row["step"])), {name: float(np.median(value)) for name, value in row.items()})
@@ -175,7 +175,7 @@ def _run_stage(
     if state is not None and run.rows:
         params = compiled.on_host(state.params)
         try:
-            fresh_loss = np.asarray(compiled.fresh_loss(state))
+            fresh_loss = np.asarray(compiled.on_host(compiled.fresh_loss(state)))
         except KeyboardInterrupt:
             halted = Ending.INTERRUPTED
     columns = {name: np.stack([row[name] for row in run.rows], axis=-1) for name in (run.rows[0] if run.rows else ())}

@@ -75,14 +75,16 @@ def run_sweep(
 
     first = jax.process_index() == 0
     with only_writer(out) if first else contextlib.nullcontext():
-        _, chosen = _network_and_recipe(source, options)
+        network, chosen = _network_and_recipe(source, options)
         student = isinstance(source, Model)
         alone = chosen.student_seconds if student else chosen.teacher_seconds
         checkpoint = checkpoint_in(out / CHECKPOINTS, options, say)
         models = sweep(
             source,
             made,
+            network=network,
             imitate=chosen.imitate,
+            stages=chosen.student if student else chosen.teacher,
             chunk=chunk,
             # The seeds of run, train and distill.
             key=lambda seed: jax.random.split(jax.random.key(seed))[int(student)],

@@ -33,7 +33,7 @@ def members(
 
     Args:
         source: the problem, or the teacher of students.
-        network, stages: those of the sweep, which layers, activation and numbers of stages change.
+        network, stages: those of the sweep, where their layers, activation or numbers are varied.
         varied: values by name: ``seed``, ``layers`` (hidden widths), ``activation``, a coefficient of the problem, the
             weight of a term (``initial``, for students ``soft_target``), or a number of the stages
             (``learning_rate``, ``damping``; in every stage that has it).
@@ -75,10 +75,11 @@ def _member(chosen: Mapping[str, Any], known: Mapping[str, str], network: MLP, s
     of = lambda kind: {name: value for name, value in chosen.items() if known[name] == kind}
     for name, value in of("stage").items():
         stages = tuple(replace(s, **{name: float(value)}) if hasattr(s, name) else s for s in stages)  # pyright: ignore
+    reshaped = MLP(tuple(chosen.get("layers", network.hidden)), chosen.get("activation", network.activation))
     return Member(
         seed=int(chosen.get("seed", 0)),
-        network=MLP(tuple(chosen.get("layers", network.hidden)), chosen.get("activation", network.activation)),
-        stages=stages,
+        network=reshaped if {"layers", "activation"} & set(chosen) else None,
+        stages=stages if of("stage") else None,
         coefficients={name: float(value) for name, value in of("coefficient").items()},
         weights={name: float(value) for name, value in of("weight").items()},
         varied=dict(chosen),

@@ -16,6 +16,7 @@ import numpy as np
 from jax import Array
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
+from jax.tree_util import Partial
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
@@ -152,22 +153,22 @@ def term_residuals(
 ) -> Float[Array, "n k"]:
     """The unweighted residual of one term at any rows, in the parameters' precision."""
     rows = rows.astype(precision(params))
-    return values(lambda block: _block_residuals(objective, params, name, block), rows, objective.mesh)
+    return values(Partial(functools.partial(_block_residuals, name), objective, params), rows, objective.mesh)
 
 
 @functools.partial(compiled_once, static_argnames=("name",))
-def _block_residuals(objective: Objective, params: Params, name: str, block: Array) -> Array:
-    return jax.vmap(functools.partial(_row_residual(objective, name), params))(block)
+def _block_residuals(name: str, objective: Objective, params: Params, block: Array) -> Array:
+    return jax.vmap(functools.partial(_residual_at, name, objective, params))(block)
+
+
+def _residual_at(name: str, objective: Objective, params: Params, row: Array) -> Array:
+    u = network_field(objective.problem, objective.network, params, objective.coefficients)
+    return objective.terms[name].residual(u, row, objective.coefficients)
 
 
 def _row_residual(objective: Objective, name: str) -> Callable[[Params, Array], Array]:
-    term = objective.terms[name]
-
-    def residual(params: Params, row: Array) -> Array:
-        u = network_field(objective.problem, objective.network, params, objective.coefficients)
-        return term.residual(u, row, objective.coefficients)
-
-    return residual
+    """The residual of a term at one row, as a pytree of the numbers in it."""
+    return Partial(functools.partial(_residual_at, name), objective)
 
 
 @jax.jit
@@ -242,8 +243,8 @@ def residuals_and_weighted_jacobian(
     vector, unravel = ravel_pytree(params)
     r, jacobians = {}, []
     for name, rows in _rows(objective, params, points):
-        residual, scale = _row_residual(objective, name), _scale(objective, points, name).astype(rows.dtype)
-        of_vector = lambda v, row, f=residual: f(unravel(v), row)
+        scale = _scale(objective, points, name).astype(rows.dtype)
+        of_vector = Partial(lambda of, v, row, name=name: _residual_at(name, of, unravel(v), row), objective)
         r[name], jacobian = values_and_jacobian(of_vector, vector, rows, scale, objective.mesh)
         jacobians.append(jacobian)
     return r, jnp.concatenate(jacobians)

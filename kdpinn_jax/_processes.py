@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -22,7 +23,15 @@ def placed(tree: Any, mesh: Mesh | None, spec: PartitionSpec) -> Any:
     if not _several(mesh):
         return tree
     assert mesh is not None
-    return jax.device_put(tree, NamedSharding(mesh, spec))
+    sharding = NamedSharding(mesh, spec)
+
+    def place(leaf: Any) -> Any:
+        if _is_key(leaf):
+            return jax.random.wrap_key_data(place(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+        whole = np.asarray(jnp.asarray(leaf))
+        return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
+
+    return jax.tree.map(place, tree)
 
 
 def on_host(tree: Any, mesh: Mesh | None) -> Any:
@@ -34,10 +43,13 @@ def on_host(tree: Any, mesh: Mesh | None) -> Any:
 
 
 def _plain(leaf: Any) -> Any:
-    if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        data = jax.random.key_data(leaf).addressable_data(0)
-        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
-    return np.asarray(leaf.addressable_data(0))
+    if _is_key(leaf):
+        return jax.random.wrap_key_data(_plain(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+    return jnp.asarray(np.asarray(leaf.addressable_data(0)))
+
+
+def _is_key(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 @functools.cache

@@ -133,6 +133,13 @@ class TrainingInterrupted(KeyboardInterrupt):
     """Ctrl-C during training. ``fit`` holds what there is; ``model`` too where a model was being trained."""
 
     def __init__(self, fit: Fit) -> None:
-        super().__init__(fit.stages[-1].why() if fit.stages else "interrupted before the first step")
+        super().__init__(_why(fit.stages[-1]) if fit.stages else "interrupted before the first step")
         self.fit = fit
         self.model: Any = None
+
+
+def _why(report: StageReport) -> str:
+    """Why a stage ended; of a batch, how far it had come."""
+    if np.ndim(report.ending) == 0:
+        return report.why()
+    return f"interrupted at step {int(np.max(report.steps))} of {report.planned}"

@@ -25,11 +25,12 @@ SHARED_BLOCK = 256
 
 #: The axis of a mesh of devices that share the rows.
 _POINTS = "points"
+_SHARE, _WHOLE = PartitionSpec(_POINTS), PartitionSpec()
 
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
-#: (parameters, row) -> (k,): the residual of a term at one row, parameters in any form.
+#: (parameters, row) -> (k,): the residual of a term at one row, parameters in any form; a pytree where there is a mesh.
 RowResidual = Callable[..., Array]
 
 
@@ -59,19 +60,20 @@ def _filled(rows: Float[Array, "n columns"], count: int, size: int) -> tuple[Arr
     return filled.reshape(count, size, rows.shape[1]), mask.reshape(count, size)
 
 
-def split_over(devices: Sequence[Any]) -> Mesh | None:
-    """Devices to split the rows over; None for a single one."""
-    return Mesh(np.asarray(devices), (_POINTS,)) if len(devices) > 1 else None
+def split_over(devices: Sequence[Any] | None) -> Mesh | None:
+    """Devices to split the rows over; None for none or a single one."""
+    return Mesh(np.asarray(devices), (_POINTS,)) if devices is not None and len(devices) > 1 else None
 
 
-def _split(function: Callable[..., Any], mesh: Mesh | None, *of_rows: Array) -> Any:
-    """``function`` of arrays with an entry a row, which returns such arrays: each device has its share of the rows."""
+def _split(function: Callable[..., Any], mesh: Mesh | None, whole: Any, *of_rows: Array) -> Any:
+    """``function(whole, …)`` of arrays with an entry a row, which returns such arrays: each device has its share of the
+    rows, and all of what is whole."""
     if mesh is None:
-        return function(*of_rows)
+        return function(whole, *of_rows)
     n = len(of_rows[0])
     filled = [jnp.concatenate([a, jnp.repeat(a[-1:], -n % mesh.size, axis=0)]) for a in of_rows]
-    share = PartitionSpec(_POINTS)
-    results = jax.shard_map(function, mesh=mesh, in_specs=share, out_specs=share, check_vma=False)(*filled)
+    specs = (_WHOLE, *[_SHARE] * len(filled))
+    results = jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=_SHARE, check_vma=False)(whole, *filled)
     return jax.tree.map(lambda a: a[:n], results)
 
 
@@ -80,8 +82,8 @@ def values(
     rows: Float[Array, "n columns"],
     mesh: Mesh | None = None,
 ) -> Float[Array, "n k"]:
-    """The residual at every row, from a function of a block of them."""
-    return _split(functools.partial(_values, of_block), mesh, rows)
+    """The residual at every row, from a function of a block of them: a pytree, where there is a mesh."""
+    return _split(_values, mesh, of_block, rows)
 
 
 def _values(of_block: Callable[[Array], Array], rows: Float[Array, "n columns"]) -> Float[Array, "n k"]:
@@ -100,13 +102,14 @@ def values_and_jacobian(
 ) -> tuple[Float[Array, "n k"], Float[Array, "nk p"]]:
     """The residual at every row; and the Jacobian of ``scaleᵢ residual(vector, rowᵢ)``, a row's components next to each
     other, by reverse mode."""
-    r, jacobian = _split(functools.partial(_values_and_jacobian, residual, vector), mesh, rows, scale)
+    r, jacobian = _split(_values_and_jacobian, mesh, (residual, vector), rows, scale)
     return r, jacobian.reshape(-1, len(vector))
 
 
 def _values_and_jacobian(
-    residual: RowResidual, vector: Float[Array, " p"], rows: Float[Array, "n columns"], scale: Float[Array, " n"]
+    whole: tuple[RowResidual, Array], rows: Float[Array, "n columns"], scale: Float[Array, " n"]
 ) -> tuple[Float[Array, "n k"], Float[Array, "n k p"]]:
+    residual, vector = whole
     n, (blocks, _) = len(rows), in_blocks(jnp.concatenate([rows, scale[:, None]], axis=1), SHARED_BLOCK)
 
     def at(row: Array) -> tuple[Array, Array]:
@@ -133,11 +136,13 @@ def sum_of_squares_and_grad(
     rows = jnp.concatenate([rows, jnp.repeat(rows[-1:], idle, axis=0)])
     counts = jnp.concatenate([counts, jnp.zeros(idle, rows.dtype)])
 
-    def of_share(rows: Array, counts: Array) -> Any:
+    def of_share(whole: Any, rows: Array, counts: Array) -> Any:
+        residual, params = whole
         return jax.lax.psum(_sum_of_squares_and_grad(residual, params, rows, counts), _POINTS)
 
-    share, whole = PartitionSpec(_POINTS), PartitionSpec()
-    return jax.shard_map(of_share, mesh=mesh, in_specs=share, out_specs=whole, check_vma=False)(rows, counts)
+    specs = (_WHOLE, _SHARE, _SHARE)
+    summed = jax.shard_map(of_share, mesh=mesh, in_specs=specs, out_specs=_WHOLE, check_vma=False)
+    return summed((residual, params), rows, counts)
 
 
 def _sum_of_squares_and_grad(

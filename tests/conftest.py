@@ -19,6 +19,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 beartype.beartype = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 
 jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_num_cpu_devices", 4)  # what takes several devices is tested on as many
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # The same examples every time: a test that fails today fails tomorrow. Compiling makes first examples slow.

@@ -1,0 +1,115 @@
+"""Two processes on one machine, by JAX's own runtime: the numbers of one process, and what happens when one dies."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import kdpinn_jax as kd
+
+#: A teacher with its points split over all devices, and a sweep of its students.
+SCRIPT = """
+import sys
+import jax
+import kdpinn_jax as kd
+
+port, rank, out, teaching = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_enable_x64", True)
+jax.distributed.initialize(f"localhost:{port}", 2, rank, heartbeat_timeout_seconds=10)
+assert jax.device_count() == 4
+
+residual = lambda u, z, c: kd.derivative(u, 0)(z) + u(z)
+terms = {
+    "residual": kd.Term(kd.box((0,), (1,)), residual, count=33),
+    "initial": kd.Term(kd.box((0,), (0,)), kd.dirichlet(1.0), count=1),
+}
+decay = kd.Problem(name="decay", axes=("t",), fields=("u",), lower=(0.0,), upper=(1.0,), terms=terms)
+network, short = kd.MLP((4,)), (kd.LevenbergMarquardt(5),)
+teacher = kd.train_teacher(
+    decay,
+    jax.random.key(0),
+    network=network,
+    stages=(kd.Adam(int(teaching), 1e-2), *short),
+    devices=jax.devices(),
+    checkpoint=kd.Checkpoint(out + "/teacher", every=0.05),
+)
+made, ours = kd.members(teacher, seed=range(3)), {"network": network, "imitate": (kd.Adam(20),), "stages": short}
+students = kd.sweep(teacher, made, **ours, checkpoint=kd.Checkpoint(out + "/sweep"))
+if jax.process_index() == 0:
+    for i, model in enumerate((teacher, *students)):
+        kd.save(model, f"{out}/{i}.safetensors")
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """(rank, port, steps of Adam) -> a process of two."""
+    root, started = str(Path(__file__).parents[1]), []
+
+    def start(rank, port, teaching):
+        words = [sys.executable, "-c", textwrap.dedent(SCRIPT), port, rank, tmp_path, teaching]
+        environment = os.environ | {"PYTHONPATH": root}
+        started.append(subprocess.Popen(list(map(str, words)), env=environment, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_numbers_of_one(decay, start, tmp_path):
+    """One dies in the middle, the other one stops and says why; started again, they go on and end."""
+    port = free_port()
+    first, second = (start(rank, port, 400) for rank in (0, 1))
+    end = time.monotonic() + 120
+    while not (tmp_path / "teacher" / "latest.safetensors").exists():
+        assert first.poll() is None, first.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    second.send_signal(signal.SIGKILL)
+    _, words = first.communicate(timeout=120)
+    assert first.returncode != 0
+    assert "another task died" in words or "Connection closed by peer" in words, words
+    assert not (tmp_path / "0.safetensors").exists()
+
+    port = free_port()
+    for process in [start(rank, port, 400) for rank in (0, 1)]:
+        _, words = process.communicate(timeout=120)
+        assert process.returncode == 0, words
+    network, short = kd.MLP((4,)), (kd.LevenbergMarquardt(5),)
+    problem = kd.Problem(
+        name="decay",
+        axes=("t",),
+        fields=("u",),
+        lower=(0.0,),
+        upper=(1.0,),
+        terms={
+            "residual": kd.Term(kd.box((0,), (1,)), lambda u, z, c: kd.derivative(u, 0)(z) + u(z), count=33),
+            "initial": kd.Term(kd.box((0,), (0,)), kd.dirichlet(1.0), count=1),
+        },
+    )
+    stages = (kd.Adam(400, 1e-2), *short)
+    teacher = kd.train_teacher(problem, jax.random.key(0), network=network, stages=stages)
+    z = np.linspace(0, 1, 9)[:, None]
+    found = [kd.load(tmp_path / f"{i}.safetensors", problem=problem) for i in range(4)]
+    np.testing.assert_allclose(found[0](z), teacher(z), rtol=1e-6)
+    for i, student in enumerate(found[1:]):
+        alone = kd.distill(teacher, jax.random.key(i), network=network, imitate=(kd.Adam(20),), stages=short)
+        np.testing.assert_allclose(student(z), alone(z), rtol=1e-5)
