@@ -1,16 +1,14 @@
 """European call options in closed form."""
 
-from collections.abc import Mapping
-
 import jax.numpy as jnp
 from jax import Array
 from jax.scipy.stats import norm
 from jaxtyping import Float
 
-from .._types import Field
+from .._types import Coefficients, Field
 
 
-def black_scholes(coefficients: Mapping[str, float]) -> Field:
+def black_scholes(coefficients: Coefficients) -> Field:
     """The value of a European call with strike 1 and maturity 1, z = (t, S) -> V in units of the strike.
 
         V = S Φ(d₁) − e^{−rτ} Φ(d₂),   d₁ = (log S + (r + σ²/2) τ)/(σ√τ),   d₂ = d₁ − σ√τ,   τ = 1 − t.

@@ -1,15 +1,13 @@
 """The decaying Taylor–Green vortex."""
 
-from collections.abc import Mapping
-
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from .._types import Field
+from .._types import Coefficients, Field
 
 
-def taylor_green(coefficients: Mapping[str, float]) -> Field:
+def taylor_green(coefficients: Coefficients) -> Field:
     """The exact solution of the incompressible Navier–Stokes equations on the plane, z = (t, x, y) -> (u, v, p):
 
         u = −cos x sin y e^{−2νt},   v = sin x cos y e^{−2νt},   p = −¼ (cos 2x + cos 2y) e^{−4νt}.
