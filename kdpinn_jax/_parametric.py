@@ -18,8 +18,8 @@ from ._sampling import Sampler, box
 from ._types import Coefficients, Field
 
 Range = tuple[float, float]
-#: A family varies in more directions than its members: by how much a network is wider, and a term has more points, for
-#: each coefficient (docs/parametric.md).
+#: A family varies in more directions than its members: by how much a student is wider, and a term has more points, for
+#: each coefficient. A teacher has neurons to spare, and time for fewer steps if it were wider.
 WIDER, MORE_POINTS = 1.2, 1.5
 #: Points of a term at least: what is asked at one point of a member, such as an initial value of an ordinary equation,
 #: is asked along all coefficients.
@@ -41,8 +41,8 @@ def parametric(problem: Problem, **ranges: Range) -> Problem:
             scaled by its logarithm. The order is that of the axes.
 
     Returns:
-        A problem named as the one given, with ``family`` the names of the new axes and wider default networks. It has
-        no ``bound``; and no ``reference`` where that of the problem is a numerical solution of one equation, which
+        A problem named as the one given, with ``family`` the names of the new axes and a wider ``student``. It has no
+        ``bound``; and no ``reference`` where that of the problem is a numerical solution of one equation, which
         cannot follow a coefficient that differs from point to point.
 
     Raises:
@@ -77,7 +77,6 @@ def _parametric(problem: Problem, ranges: tuple[tuple[str, Range], ...]) -> Prob
         upper=(*problem.upper, *(high for _, (_, high) in ranges)),
         coefficients={name: value for name, value in problem.coefficients.items() if name not in names},
         family=(*problem.family, *names),
-        teacher=_wider(problem.teacher, len(names)),
         student=_wider(problem.student, len(names)),
         bound=None,
     )

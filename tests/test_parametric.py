@@ -191,10 +191,12 @@ def test_mistakes(ranges, says, unchecked):
 # Models ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_one_teacher_and_student_for_all(decays):
     stages = (kd.LevenbergMarquardt(40),)
-    teacher = kd.train_teacher(decays, jax.random.key(0), stages=stages, progress=False, track_error=True)
-    student = kd.distill(teacher, jax.random.key(1), stages=stages, progress=False)
+    both = {"stages": stages, "network": kd.MLP((8,)), "progress": False}
+    teacher = kd.train_teacher(decays, jax.random.key(0), track_error=True, **both)
+    student = kd.distill(teacher, jax.random.key(1), **both)
     found = kd.evaluate(student)
     assert found.relative_l2 < 1e-3
     assert "relative_l2" in teacher.training[0].history
@@ -212,6 +214,7 @@ def test_one_teacher_and_student_for_all(decays):
     assert kd.true_error(student, estimate.norm) / 10 < estimate.value < 10 * kd.true_error(student, estimate.norm)
 
 
+@pytest.mark.slow
 def test_evaluate_extends_space_and_ranks_the_members(heat, untrained):
     """A field off by α: errors of known size, over all members, and one by one."""
     family, asked = kd.parametric(heat, alpha=(0.01, 0.1)), []
@@ -315,31 +318,29 @@ def test_a_picture_is_of_the_middle(untrained, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_command_line(tmp_path, monkeypatch):
+def test_command_line(untrained, tmp_path, monkeypatch):
     monkeypatch.setattr("kdpinn_jax._recipes._second_order", lambda *_: (kd.Adam(2),))
-    monkeypatch.setattr("kdpinn_jax._recipes.IMITATE", (kd.Adam(2),))
     call = lambda *words: CliRunner().invoke(main, list(map(str, words)))
-    ranges = ["--range", "sigma=0.1,0.5", "--range", "r=0,0.1"]
-    done = call("run", "black_scholes", *ranges, "--layers", "4", "--teacher-layers", "5", "--quiet", "--out", tmp_path)
+    teacher, student = tmp_path / "teacher.safetensors", tmp_path / "student.safetensors"
+    ranges = ["--range", "sigma=0.1,0.5", "--range", "r=0,0.1", "--layers", "4", "--quiet"]
+    done = call("train", "black_scholes", *ranges, "--out", teacher)
     assert done.exit_code == 0, done.output
-    result = json.loads((tmp_path / "result.json").read_text())
-    assert result["ranges"] == {"sigma": [0.1, 0.5], "r": [0.0, 0.1]}
-    assert result["coefficients"] == {}
-    student = tmp_path / "student.safetensors"
+    assert "worst member" in done.stdout
+    assert "worst corner" in done.stdout
+    monkeypatch.setattr("kdpinn_jax._run.warnings", lambda _: ("not to be imitated",))
+    done = call("distill", teacher, "--layers", "4", "--quiet", "--json", "--out", student)
+    assert done.exit_code == 0, done.output
+    assert len(json.loads(done.stdout)["members"]) == 25
     assert kd.load(student).problem is BLACK_SCHOLES
-    assert set(result["student"]["latency"]) == {"1", "1024", "10000"}
-    shown = call("evaluate", student).stdout
-    assert "worst member" in shown
-    assert "worst corner" in shown
     (tmp_path / "in.csv").write_text("r,sigma,S,t\n0.05,0.2,1,0\n0.05,0.7,1,0\n")
     done = call("predict", student, "--points", tmp_path / "in.csv", "--out", tmp_path / "out.csv")
     assert "1 of 2 points lie outside" in done.stderr
     for form in ("c", "onnx", "stablehlo"):
         assert call("export", student, "--format", form, "--out", tmp_path).exit_code == 0, form
-    assert call("plot", tmp_path).exit_code == 0
-    done = call("distill", tmp_path / "teacher.safetensors", "--layers", "3", "--quiet", "--out", student)
-    assert done.exit_code == 0, done.output
-    assert kd.load(student).problem is BLACK_SCHOLES
+    assert call("plot", student, "--out", tmp_path / "p.png").exit_code == 0
+    plain = tmp_path / "plain.safetensors"
+    kd.save(untrained(kd.problems.ALL["black_scholes"], 0, kd.MLP((4,))), plain)
+    assert "the models differ in problem" in call("plot", student, plain, "--out", tmp_path / "p.png").stderr
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ def black_scholes(coefficients: Coefficients) -> Field:
     V(1, S) = max(S − 1, 0) and V(t, 0) = 0 hold exactly. Coefficients: ``sigma`` σ per √year, ``r`` per year. Its
     derivatives are the Greeks: Δ = V_S = Φ(d₁), Γ = V_SS. Source: Black & Scholes (1973), eq. 13.
     """
-    sigma, r = coefficients["sigma"], coefficients["r"]
+    sigma, r = jnp.asarray(coefficients["sigma"]), jnp.asarray(coefficients["r"])
 
     def value(z: Float[Array, " 2"]) -> Float[Array, " 1"]:
         t, s = z[0], z[1]
