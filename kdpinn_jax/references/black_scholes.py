@@ -1,14 +1,17 @@
 """European call options in closed form."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax.numpy as jnp
 from jax import Array
 from jax.scipy.stats import norm
 from jaxtyping import Float
 
-from .._types import Coefficients, Field
+from .._types import Field
 
 
-def black_scholes(coefficients: Coefficients) -> Field:
+def black_scholes(coefficients: Mapping[str, Any]) -> Field:
     """The value of a European call with strike 1 and maturity 1, z = (t, S) -> V in units of the strike.
 
         V = S Φ(d₁) − e^{−rτ} Φ(d₂),   d₁ = (log S + (r + σ²/2) τ)/(σ√τ),   d₂ = d₁ − σ√τ,   τ = 1 − t.
@@ -16,7 +19,7 @@ def black_scholes(coefficients: Coefficients) -> Field:
     V(1, S) = max(S − 1, 0) and V(t, 0) = 0 hold exactly. Coefficients: ``sigma`` σ per √year, ``r`` per year. Its
     derivatives are the Greeks: Δ = V_S = Φ(d₁), Γ = V_SS. Source: Black & Scholes (1973), eq. 13.
     """
-    sigma, r = jnp.asarray(coefficients["sigma"]), jnp.asarray(coefficients["r"])
+    sigma, r = coefficients["sigma"], coefficients["r"]
 
     def value(z: Float[Array, " 2"]) -> Float[Array, " 1"]:
         t, s = z[0], z[1]

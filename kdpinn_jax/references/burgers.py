@@ -1,18 +1,21 @@
 """Burgers' equation by the Cole–Hopf transformation and Gauss–Hermite quadrature."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from .._types import Coefficients, Field
+from .._types import Field
 
 #: Nodes of the quadrature. For ν = 0.01/π, 100 agree with 200 to 1e-12 (tests/test_references.py); the rest is margin
 #: for smaller ν, where exp(−cos πy / 2πν) is sharper.
 NODES = 160
 
 
-def burgers(coefficients: Coefficients, nodes: int = NODES) -> Field:
+def burgers(coefficients: Mapping[str, Any], nodes: int = NODES) -> Field:
     """The exact solution of uₜ + u uₓ = ν uₓₓ with u(0, x) = −sin πx on the real line (zero at x = ±1 by symmetry).
 
         u(t, x) = −∫ sin(πy) f(y) e^{−η²/4νt} dη / ∫ f(y) e^{−η²/4νt} dη,   y = x − η,   f(y) = e^{−cos(πy)/2πν},
