@@ -1,10 +1,12 @@
 """Parametric problems: the family's exact solution satisfies it, each member is the plain problem, files come back."""
 
 import json
+import re
 import shutil
 import subprocess
 from dataclasses import replace
 
+import greeks
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -341,6 +343,28 @@ def test_command_line(untrained, tmp_path, monkeypatch):
     plain = tmp_path / "plain.safetensors"
     kd.save(untrained(kd.problems.ALL["black_scholes"], 0, kd.MLP((4,))), plain)
     assert "the models differ in problem" in call("plot", student, plain, "--out", tmp_path / "p.png").stderr
+
+
+def test_the_page_shows_what_was_measured():
+    shown = dict(re.findall(r"<!-- table: (.*?) -->\n(.*?)\n<!-- end of table -->", greeks.PAGE.read_text(), re.DOTALL))
+    assert shown == greeks.tables(json.loads(greeks.RESULT.read_text()))
+
+
+def test_the_closed_form_of_the_benchmark_has_the_derivatives_of_the_reference():
+    z = np.random.default_rng(1).uniform(BLACK_SCHOLES.lower, BLACK_SCHOLES.upper, (32, 4))
+    exact = BLACK_SCHOLES.reference({})
+
+    def asked(z):
+        slopes = jax.jacfwd(exact)(z)[0]
+        return jnp.stack(
+            [exact(z)[0], slopes[1], kd.two_derivatives(exact, z, 1)[2][0], slopes[2], slopes[0], slopes[3]]
+        )
+
+    truth = np.asarray(jax.jit(jax.vmap(asked))(jnp.asarray(z)))
+    np.testing.assert_allclose(greeks.values(greeks.by_numpy(True), z), truth, rtol=1e-9, atol=1e-12)
+    for greek in greeks.errors(truth + 0.5, truth).values():
+        assert greek["max"] == pytest.approx(0.5)
+        assert greek["rms"] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
