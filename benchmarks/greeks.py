@@ -196,8 +196,8 @@ def tables(found: Mapping[str, Any]) -> dict[str, str]:
 def put(found: Mapping[str, Any]) -> None:
     text = PAGE.read_text()
     for name, table in tables(found).items():
-        pattern = rf"(<!-- table: {name} -->\n).*?(\n<!-- end of table -->)"
-        text, count = re.subn(pattern, lambda m, table=table: m[1] + table + m[2], text, flags=re.DOTALL)
+        pattern = rf"(<!-- table: {name} -->\n).*?(<!-- end of table -->)"
+        text, count = re.subn(pattern, lambda m, table=table: f"{m[1]}{table}\n{m[2]}", text, flags=re.DOTALL)
         if count != 1:
             raise ValueError(f"{PAGE} has {count} places for the table {name!r}; expected one")
     PAGE.write_text(text)
