@@ -44,6 +44,7 @@ from ._objective import loss_and_grad as loss_and_grad
 from ._objective import mean_squares as mean_squares
 from ._objective import objective as objective
 from ._objective import residuals as residuals
+from ._parametric import parametric as parametric
 from ._predict import cast as cast
 from ._predict import compile_predict as compile_predict
 from ._problem import Problem as Problem

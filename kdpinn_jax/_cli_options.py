@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ._cli_types import PROBLEM as PROBLEM
-from ._cli_types import Assignment, Layers, Seconds, activations, presets, recipes
+from ._cli_types import Assignment, Layers, Range, Seconds, activations, presets, recipes
 from ._cli_types import Sizes as Sizes
 from ._cli_types import Vary as Vary
 from ._cli_types import Word as Word
@@ -125,6 +125,13 @@ CONDITIONS = click.option(
     metavar="soft|hard",
     help="Initial and boundary conditions as terms of the loss, or built into the network. Default: the recipe's.",
 )
+RANGES = click.option(
+    "--range",
+    "ranges",
+    type=Range(),
+    multiple=True,
+    help="A coefficient that becomes an input, and its range, such as nu=0.005,0.05: one model for all. Repeatable.",
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="JSON on stdout, for machines.")
 
 
@@ -133,6 +140,20 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_TRAINING):
         command = option(command)
     return command
+
+
+def of_family(problem: "Problem", ranges: tuple[tuple[str, tuple[float, float]], ...]) -> "Problem":
+    """The problem, or the parametric one where there are ranges."""
+    from ._parametric import parametric
+
+    names = [name for name, _ in ranges]
+    for name in names:
+        if names.count(name) > 1:
+            raise click.BadParameter(f"range {name!r} is given twice")
+        if name not in problem.coefficients:
+            guess = nearest(name, problem.coefficients)
+            raise click.BadParameter(f"range: coefficient {name!r} is unknown to {problem.name!r}{guess}")
+    return parametric(problem, **dict(ranges)) if ranges else problem
 
 
 def collected(
@@ -164,6 +185,8 @@ def collected(
         if value < 0:
             raise click.BadParameter(f"weight {name}={value} must not be negative")
     for name in options.coefficients:
+        if name in problem.family:
+            raise click.BadParameter(f"coefficient {name!r} is an input of this model, with a range; leave it out")
         if name not in problem.coefficients:
             guess = nearest(name, problem.coefficients)
             raise click.BadParameter(f"coefficient {name!r} is unknown to {problem.name!r}{guess}")

@@ -50,6 +50,24 @@ class Assignment(click.ParamType):
         return name.strip(), number
 
 
+class Range(click.ParamType):
+    name = "NAME=LOW,HIGH"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, tuple[float, float]]:
+        if isinstance(value, tuple):
+            return value
+        name, _, text = str(value).partition("=")
+        try:
+            low, high = map(float, text.split(","))
+        except ValueError:
+            low = high = math.nan
+        if not (name.strip() and -math.inf < low < high < math.inf):
+            self.fail(f"{value!r} is not NAME=LOW,HIGH with LOW below HIGH, such as nu=0.005,0.05", param, ctx)
+        return name.strip(), (low, high)
+
+
 class Layers(click.ParamType):
     name = "WIDTHS"
 

@@ -72,7 +72,8 @@ def _alone(model: Model, method: str) -> ErrorEstimate:
     if method == "estimate":
         return _correction.estimate(model, "asked for")
     if problem.bound is None:
-        return _correction.estimate(model, f"no bound is known for problem {problem.name!r}")
+        of = f"a family of problem {problem.name!r}" if problem.family else f"problem {problem.name!r}"
+        return _correction.estimate(model, f"no bound is known for {of}")
     try:
         return problem.bound(model)
     except NoBound as why:

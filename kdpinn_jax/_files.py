@@ -23,6 +23,7 @@ from ._metrics import Metrics
 from ._model import Model, embedded_size
 from ._names import nearest
 from ._network import MLP
+from ._parametric import parametric
 from ._problem import Problem, with_conditions
 from ._report import StageReport
 from ._stages import Ending
@@ -83,6 +84,7 @@ def save(model: Model, path: str | os.PathLike[str], *, metrics: Metrics | None 
         "fields": problem.fields,
         "lower": problem.lower,
         "upper": problem.upper,
+        "family": problem.family,
         "coefficients": {name: float(value) for name, value in model.coefficients.items()},
         "network": {
             "hidden": model.network.hidden,
@@ -191,7 +193,8 @@ def load(path: str | os.PathLike[str], *, problem: Problem | None = None) -> Mod
 
     Args:
         path: the file.
-        problem: the problem it solves, for one that does not come with the library.
+        problem: the problem it solves, for one that does not come with the library; of a parametric one the problem
+            it was made of will do.
 
     Raises:
         ModelFileError: what ``read_header`` raises, an unknown problem, a network or domain that does not fit it,
@@ -227,6 +230,11 @@ def _problem_of(path: str | os.PathLike[str], header: dict[str, Any], problem: P
                 "give your own as load(path, problem=…)"
             )
         problem = with_conditions(ALL[name], header["conditions"])
+    # A file without the line is of one equation. A problem given may be the family or the equation it is made of.
+    family = header.get("family", [])
+    if family and not problem.family:
+        ranges = zip(header["lower"][-len(family) :], header["upper"][-len(family) :], strict=True)
+        problem = parametric(problem, **dict(zip(family, ranges, strict=True)))
     for what, ours in (
         ("problem", problem.name),
         ("conditions", problem.conditions),
@@ -234,9 +242,11 @@ def _problem_of(path: str | os.PathLike[str], header: dict[str, Any], problem: P
         ("fields", list(problem.fields)),
         ("lower", list(problem.lower)),
         ("upper", list(problem.upper)),
+        ("family", list(problem.family)),
     ):
-        if header[what] != ours:
-            raise ModelFileError(f"{path}: {what} is {header[what]!r} in the file and {ours!r} in the problem given")
+        theirs = family if what == "family" else header[what]
+        if theirs != ours:
+            raise ModelFileError(f"{path}: {what} is {theirs!r} in the file and {ours!r} in the problem given")
     return problem
 
 

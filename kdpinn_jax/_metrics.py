@@ -1,7 +1,8 @@
 """How wrong a model is: errors against the reference on a dense grid, beyond the domain, and residual norms."""
 
 import functools
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -21,7 +22,9 @@ from ._types import Params, is_traced
 GRID = {1: 1001, 2: 101, 3: 41}
 #: Points an axis of the grid watched during training: a look must cost less than a step.
 COARSE = {1: 101, 2: 33, 3: 11}
-#: How far the last axis is extended on its right, as a share of its width.
+#: Values of each coefficient of a family in the two grids, by how many coefficients it has; both ends are among them.
+MEMBERS, COARSE_MEMBERS = {1: 9, 2: 5}, 3
+#: How far the last axis of space is extended on its right, as a share of its width.
 EXTRAPOLATION = {"mild right": 0.1, "hard right": 0.5}
 #: Reference values are computed in pieces: a spectral reference holds one number a point and mode.
 _PIECE = 4096
@@ -35,6 +38,13 @@ class Errors(NamedTuple):
     max_error: float
 
 
+class Member(NamedTuple):
+    """The errors of one member of a family, of the quantity quoted first."""
+
+    coefficients: dict[str, float]
+    errors: Errors
+
+
 class Metrics(NamedTuple):
     """What ``evaluate`` finds.
 
@@ -44,12 +54,15 @@ class Metrics(NamedTuple):
         extrapolation: ``{"mild right": {…}, "hard right": {…}}``, on the extension alone, where the reference
             goes on.
         residuals: ``{term: √mean|r|²}`` at points training did not draw, also of terms the ansatz satisfies.
+        members: of a family, the errors at each set of coefficients on the grid over their ranges, the largest relative
+            L2 error first; ``errors`` are over all of them.
     """
 
     quantity: str
     errors: dict[str, Errors]
     extrapolation: dict[str, dict[str, Errors]]
     residuals: dict[str, float]
+    members: tuple[Member, ...] = ()
 
     @property
     def rmse(self) -> float:
@@ -63,6 +76,16 @@ class Metrics(NamedTuple):
     def max_error(self) -> float:
         return self.errors[self.quantity].max_error
 
+    @property
+    def corners(self) -> tuple[Member, ...]:
+        """The members at the corners of the ranges, the worst first."""
+        ends = {}
+        for member in self.members:
+            for name, value in member.coefficients.items():
+                low, high = ends.get(name, (value, value))
+                ends[name] = min(low, value), max(high, value)
+        return tuple(m for m in self.members if all(value in ends[name] for name, value in m.coefficients.items()))
+
     def as_dict(self) -> dict[str, Any]:
         """Plain dicts and numbers, for JSON."""
         return {
@@ -71,24 +94,50 @@ class Metrics(NamedTuple):
             "fields": {name: e._asdict() for name, e in self.errors.items()},
             "extrapolation": {k: {n: e._asdict() for n, e in es.items()} for k, es in self.extrapolation.items()},
             "residuals": self.residuals,
+            "members": [_as_dict(member) for member in self.members],
         }
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> "Metrics":
         """The inverse of ``as_dict``."""
-        errors = lambda of: {str(name): Errors(*(float(e[key]) for key in Errors._fields)) for name, e in of.items()}
+        one = lambda e: Errors(*(float(e[key]) for key in Errors._fields))
+        errors = lambda of: {str(name): one(e) for name, e in of.items()}
+        numbers = lambda of: {str(name): float(value) for name, value in of.items()}
+        members = lambda of: tuple(Member(numbers(member["coefficients"]), one(member)) for member in of)
         return cls(
             quantity=str(found["quantity"]),
             errors=errors(found["fields"]),
             extrapolation={str(name): errors(of) for name, of in found["extrapolation"].items()},
-            residuals={str(name): float(value) for name, value in found["residuals"].items()},
+            residuals=numbers(found["residuals"]),
+            members=members(found.get("members", ())),
         )
 
 
-def grid(lower: tuple[float, ...], upper: tuple[float, ...], per_axis: int) -> Float[np.ndarray, "n d"]:
-    """The uniform grid on [lower, upper], both ends included, the last axis fastest: (per_axisᵈ, d), float64."""
-    axes = [np.linspace(a, b, per_axis) for a, b in zip(lower, upper, strict=True)]
+def _as_dict(member: Member) -> dict[str, Any]:
+    return {"coefficients": member.coefficients, **member.errors._asdict()}
+
+
+def grid(
+    lower: tuple[float, ...],
+    upper: tuple[float, ...],
+    per_axis: int | tuple[int, ...],
+    logarithmic: Collection[int] = (),
+) -> Float[np.ndarray, "n d"]:
+    """The uniform grid on [lower, upper], both ends included, the last axis fastest: (n, d), float64.
+
+    ``per_axis`` is one number of points, or one an axis; the axes ``logarithmic`` are uniform in their logarithm.
+    """
+    counts = (per_axis,) * len(lower) if isinstance(per_axis, int) else per_axis
+    spaced = [np.geomspace if i in logarithmic else np.linspace for i in range(len(lower))]
+    axes = [of(a, b, count) for of, a, b, count in zip(spaced, lower, upper, counts, strict=True)]
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(lower))
+
+
+def _counts(problem: Problem, coarse: bool = False) -> tuple[int, ...]:
+    """Points of each axis of a problem's grid."""
+    d, p = problem.coordinates, len(problem.family)
+    of_members = COARSE_MEMBERS if coarse else MEMBERS.get(p, 3)
+    return (COARSE.get(d, 5) if coarse else GRID.get(d, 11),) * d + (of_members,) * p
 
 
 def reference_values(problem: Problem, coefficients: dict[str, Any], z: Float[np.ndarray, "n d"]) -> np.ndarray:
@@ -126,9 +175,9 @@ def _on_grid(
     coefficients: tuple[tuple[str, float], ...],
     lower: tuple[float, ...],
     upper: tuple[float, ...],
-    per_axis: int,
+    counts: tuple[int, ...],
 ) -> tuple[np.ndarray, np.ndarray]:
-    z = grid(lower, upper, per_axis)
+    z = grid(lower, upper, counts, problem.logarithmic)
     return z, reference_values(problem, dict(coefficients), z)
 
 
@@ -169,27 +218,45 @@ def evaluate(model: Model, *, predict: Callable[[ArrayLike], ArrayLike] | None =
     """
     problem, call = model.problem, predict or model
     found: dict[str, dict[str, Errors]] = {}
+    members: tuple[Member, ...] = ()
     if problem.reference is not None:
-        per_axis = GRID.get(len(problem.axes), 11)
         coefficients = _hashable(model.coefficients)
         regions = {"domain": (problem.lower, problem.upper)} | {
             name: _beyond(problem, share) for name, share in EXTRAPOLATION.items()
         }
         for name, (lower, upper) in regions.items():
-            z, exact = _on_grid(problem, coefficients, lower, upper, per_axis)
+            z, exact = _on_grid(problem, coefficients, lower, upper, _counts(problem))
             if np.isfinite(exact).all():  # a reference that stops at the domain's edge is NaN beyond it
-                found[name] = errors(problem, np.asarray(call(z.astype(model.dtype)), np.float64), exact)
+                u = np.asarray(call(z.astype(model.dtype)), np.float64)
+                found[name] = errors(problem, u, exact)
+                if name == "domain" and problem.family:
+                    members = _members(problem, z, u, exact)
     return Metrics(
         quantity=next(iter(_quantities(problem))) if found else "",
         errors=found.pop("domain", {}),
         extrapolation=found,
         residuals=_residual_norms(model),
+        members=members,
     )
 
 
+def _members(
+    problem: Problem, z: Float[np.ndarray, "n d"], u: Float[np.ndarray, "n m"], exact: Float[np.ndarray, "n m"]
+) -> tuple[Member, ...]:
+    """The errors of each member on a grid, whose last axes, the fastest, are the coefficients."""
+    count = math.prod(_counts(problem)[problem.coordinates :])
+    quantity = next(iter(_quantities(problem)))
+    found = []
+    for i in range(count):
+        coefficients = dict(zip(problem.family, z[i, problem.coordinates :].tolist(), strict=True))
+        found.append(Member(coefficients, errors(problem, u[i::count], exact[i::count])[quantity]))
+    return tuple(sorted(found, key=lambda member: -member.errors.relative_l2))
+
+
 def _beyond(problem: Problem, share: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    width = problem.upper[-1] - problem.lower[-1]
-    return (*problem.lower[:-1], problem.upper[-1]), (*problem.upper[:-1], problem.upper[-1] + share * width)
+    lower, upper, last = list(problem.lower), list(problem.upper), problem.coordinates - 1
+    lower[last], upper[last] = upper[last], upper[last] + share * (upper[last] - lower[last])
+    return tuple(lower), tuple(upper)
 
 
 def _residual_norms(model: Model) -> dict[str, float]:
@@ -212,8 +279,8 @@ def error_monitor(objective: Objective) -> Callable[[Params], Array] | None:
     problem = objective.problem
     if problem.reference is None or is_traced(objective.coefficients):
         return None
-    per_axis = COARSE.get(len(problem.axes), 5)
-    z, exact = _on_grid(problem, _hashable(objective.coefficients), problem.lower, problem.upper, per_axis)
+    counts = _counts(problem, coarse=True)
+    z, exact = _on_grid(problem, _hashable(objective.coefficients), problem.lower, problem.upper, counts)
     columns = tuple(next(iter(_quantities(problem).values())))
     points, exact = jnp.asarray(z), jnp.asarray(exact)
     return lambda params: _relative_l2(

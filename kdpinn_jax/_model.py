@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from ._network import MLP, count_parameters
 from ._objective import network_field
-from ._problem import Problem, scale_to_unit
+from ._problem import Problem
 from ._report import StageReport
 from ._types import Field, Params
 
@@ -79,5 +79,4 @@ def _values(problem: Problem, network: MLP, params: Params, coefficients: dict[s
 
 def embedded_size(problem: Problem) -> int:
     """The number of network inputs the problem's embedding makes of its d coordinates."""
-    embed = problem.embed or scale_to_unit(problem.lower, problem.upper)
-    return jax.eval_shape(embed, jax.ShapeDtypeStruct((len(problem.axes),), jnp.zeros(()).dtype)).shape[0]
+    return jax.eval_shape(problem.embedding, jax.ShapeDtypeStruct((len(problem.axes),), jnp.zeros(()).dtype)).shape[0]

@@ -22,7 +22,7 @@ from jaxtyping import Float
 
 from ._names import nearest
 from ._network import MLP
-from ._problem import Problem, Term, scale_to_unit
+from ._problem import Problem, Term
 from ._residuals import compiled_once, sum_of_squares_and_grad, values, values_and_jacobian
 from ._types import Coefficients, Field, Params, Points, is_traced
 
@@ -124,7 +124,7 @@ def only(objective: Objective, *names: str) -> Objective:
 
 def network_field(problem: Problem, network: MLP, params: Params, coefficients: Coefficients) -> Field:
     """embed → network → ansatz, as a function of one point z (d,) -> u (m,)."""
-    embed = problem.embed or scale_to_unit(problem.lower, problem.upper)
+    embed = problem.embedding
 
     def net(z: Float[Array, " d"]) -> Float[Array, " outputs"]:
         return jnp.asarray(network.apply({"params": params}, embed(z)))
@@ -139,7 +139,7 @@ def network_field(problem: Problem, network: MLP, params: Params, coefficients: 
 def init_params(problem: Problem, network: MLP, key: Array) -> Params:
     """Fresh parameters, in float64 where the caller enabled it and float32 elsewhere."""
     z = jnp.asarray(problem.lower, jnp.zeros(()).dtype)
-    embed = problem.embed or scale_to_unit(problem.lower, problem.upper)
+    embed = problem.embedding
     return network.init(key, embed(z))["params"]
 
 

@@ -1,7 +1,8 @@
 """A PDE as values: terms that sample points and give residuals, coefficients, and an exact solution to test against."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -47,12 +48,24 @@ class Term:
             raise ValueError(f"Term: count={self.count} must be at least 1")
 
 
-def scale_to_unit(lower: Sequence[float], upper: Sequence[float]) -> Callable[[Float[Array, " d"]], Float[Array, " d"]]:
-    """The default embedding: each input mapped linearly from [lower, upper] to [−1, 1]."""
+#: The range of a coefficient is wide where its ends differ by more than this factor: it is scaled and sampled by its
+#: logarithm, so that each decade gets its share of the points and of the network's input.
+WIDE = 3.0
+
+
+def scale_to_unit(
+    lower: Sequence[float], upper: Sequence[float], *, logarithmic: Collection[int] = ()
+) -> Callable[[Float[Array, " d"]], Float[Array, " d"]]:
+    """The default embedding: inputs mapped from [lower, upper] to [−1, 1], linearly or, on the axes ``logarithmic``,
+    by their logarithm."""
 
     def embed(z: Float[Array, " d"]) -> Float[Array, " d"]:
         a, b = jnp.asarray(lower, z.dtype), jnp.asarray(upper, z.dtype)
-        return (z - a) * (2 / (b - a)) - 1
+        unit = (z - a) * (2 / (b - a)) - 1
+        if not logarithmic:
+            return unit
+        by_logarithm = lambda i: jnp.log(z[i] / lower[i]) * (2 / math.log(upper[i] / lower[i])) - 1
+        return jnp.stack([by_logarithm(i) if i in logarithmic else unit[i] for i in range(len(lower))])
 
     return embed
 
@@ -99,6 +112,7 @@ class Problem:
             float64; where it does not go on outside the domain it gives NaN there.
         headline: the fields of the error quoted first, under its name: ``("velocity", ("u", "v"))``.
         teacher, student: the networks trained when the caller names none.
+        family: the last of the axes, by name, where they are coefficients of the equation (``parametric`` sets it).
         bound: ``model -> ErrorEstimate`` by a theorem about this equation on this domain, for ``error_estimate``; None
             has it estimated. ``dataclasses.replace`` keeps it: with another equation, replace it too.
     """
@@ -119,6 +133,7 @@ class Problem:
     headline: tuple[str, tuple[str, ...]] | None = None
     teacher: MLP = MLP((50, 50, 50))
     student: MLP = MLP((20, 20, 20))
+    family: tuple[str, ...] = ()
     bound: Callable[[Any], Any] | None = None
 
     def __post_init__(self) -> None:
@@ -142,6 +157,21 @@ class Problem:
     def conditions(self) -> Conditions:
         """``"hard"`` where the ansatz satisfies conditions identically, ``"soft"`` where all are terms of the loss."""
         return "hard" if self.enforced else "soft"
+
+    @property
+    def coordinates(self) -> int:
+        """How many of the axes are time and space: those in front of ``family``."""
+        return len(self.axes) - len(self.family)
+
+    @property
+    def logarithmic(self) -> tuple[int, ...]:
+        """The axes scaled and sampled by their logarithm: coefficients over more than a factor of three."""
+        return tuple(i for i in range(self.coordinates, len(self.axes)) if 0 < WIDE * self.lower[i] < self.upper[i])
+
+    @property
+    def embedding(self) -> Callable[[Array], Array]:
+        """``embed``, or the default."""
+        return self.embed or scale_to_unit(self.lower, self.upper, logarithmic=self.logarithmic)
 
 
 @functools.cache

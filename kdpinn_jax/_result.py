@@ -63,6 +63,7 @@ def result_of(
         "recipe": options.recipe,
         "conditions": one.problem.conditions,
         "coefficients": {name: float(value) for name, value in one.coefficients.items()},
+        "ranges": {name: ends for name, *ends in _bounds(one.problem) if name in one.problem.family},
         "weights": _weights(one, options),
         "interrupted": interrupted,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -89,6 +90,10 @@ def result_of(
             for role, model in models.items()
         },
     }
+
+
+def _bounds(problem: Problem) -> list[tuple[str, float, float]]:
+    return list(zip(problem.axes, problem.lower, problem.upper, strict=True))
 
 
 def _weights(model: Model, options: Options) -> dict[str, Any]:

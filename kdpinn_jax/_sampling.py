@@ -4,7 +4,7 @@ A sampler is a pure function ``(key, n) -> (n, columns)``. All three designs are
 training can be vmapped over keys.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,12 +49,15 @@ _DESIGNS: dict[str, Callable[[Array, int, int], Array]] = {
 }
 
 
-def box(lower: Sequence[float], upper: Sequence[float], design: Design = "sobol") -> Sampler:
+def box(
+    lower: Sequence[float], upper: Sequence[float], design: Design = "sobol", *, logarithmic: Collection[int] = ()
+) -> Sampler:
     """A sampler of the box [lower, upper]; an axis with lower == upper stays there, which makes faces and edges.
 
     Args:
         lower, upper: d numbers each, in the units of the axes.
         design: ``"uniform"`` (independent points), ``"latin_hypercube"`` or ``"sobol"`` (randomised).
+        logarithmic: the axes that are sampled evenly in their logarithm; both ends are positive there.
 
     Returns:
         ``(key, n) -> (n, d)``.
@@ -73,7 +76,11 @@ def box(lower: Sequence[float], upper: Sequence[float], design: Design = "sobol"
     def sample(key: Array, n: int) -> Float[Array, "n d"]:
         unit = _DESIGNS[design](key, n, len(lower))
         a, b = jnp.asarray([lower], unit.dtype), jnp.asarray([upper], unit.dtype)
-        return a + (b - a) * unit
+        z = a + (b - a) * unit
+        for axis in logarithmic:
+            low, high = a[0, axis], b[0, axis]
+            z = z.at[:, axis].set(jnp.clip(low * (high / low) ** unit[:, axis], low, high))
+        return z
 
     return sample
 

@@ -36,7 +36,7 @@ def gaussian_kl(
 
 @functools.cache
 def _domain(problem: Problem) -> Sampler:
-    return box(problem.lower, problem.upper)
+    return box(problem.lower, problem.upper, logarithmic=problem.logarithmic)
 
 
 @functools.cache  # one function for the same arguments: another teacher of the same shape does not trace anew

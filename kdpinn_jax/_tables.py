@@ -69,6 +69,10 @@ def of_errors(model: "Model", found: Mapping[str, "Metrics"]) -> str:
             lines.append(
                 f"{region:18} {name:9} relative L2 {e.relative_l2:.2e}  RMSE {e.rmse:.2e}  max {e.max_error:.2e}"
             )
+    members, corners = found[""].members, found[""].corners
+    for title, member in [("worst member", m) for m in members[:1]] + [("worst corner", m) for m in corners[:1]]:
+        where, e = ", ".join(f"{name}={value:.4g}" for name, value in member.coefficients.items()), member.errors
+        lines.append(f"{title:18} {where:9} relative L2 {e.relative_l2:.2e}  RMSE {e.rmse:.2e}  max {e.max_error:.2e}")
     for name, size in found[""].residuals.items():
         lines.append(f"{'residual':18} {name:15} RMS {size:.2e}")
     return "\n".join(lines)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .bounds._result import ErrorEstimate
 
 FILE = click.Path(path_type=Path)
+Ranges = tuple[tuple[str, tuple[float, float]], ...]
 
 
 def _say(message: str) -> None:
@@ -83,19 +84,22 @@ def problems(as_json: bool) -> None:
 @click.option("--out", type=FILE, required=True, metavar="DIR", help="Folder of the results; made if need be.")
 @click.option("--teacher-layers", type=cli.Layers(), help="Hidden widths of the teacher.")
 @cli.CONDITIONS
+@cli.RANGES
 @cli.training_options
 @cli.JSON
-def run(problem: "Problem", out: Path, as_json: bool, **options: Any) -> None:
+def run(problem: "Problem", out: Path, as_json: bool, ranges: Ranges, **options: Any) -> None:
     """Train a teacher, distil a student, measure both.
 
     \b
     kdpinn run burgers --preset quick --out runs/burgers
+    kdpinn run burgers --range nu=0.005,0.05 --out runs/burgers_nu
 
     Writes teacher.safetensors, student.safetensors, result.json, history.csv, solution.png and history.png, in place of
     those of an earlier run. Ctrl-C keeps what there is, and --resume goes on from there, also after a crash.
     """
     from . import _run
 
+    problem = cli.of_family(problem, ranges)
     chosen = cli.collected(problem, student=True, **options)
     cli.make_folder(out)
     cli.set_up_jax()
@@ -107,18 +111,23 @@ def run(problem: "Problem", out: Path, as_json: bool, **options: Any) -> None:
 @click.argument("problem", type=cli.PROBLEM)
 @click.option("--out", type=FILE, required=True, help="The model's file, *.safetensors.")
 @cli.CONDITIONS
+@cli.RANGES
 @cli.training_options
 @cli.JSON
-def train(problem: "Problem", out: Path, as_json: bool, layers: tuple[int, ...] | None, **options: Any) -> None:
+def train(
+    problem: "Problem", out: Path, as_json: bool, layers: tuple[int, ...] | None, ranges: Ranges, **options: Any
+) -> None:
     """Train a teacher on a PDE.
 
     \b
     kdpinn train black_scholes --coefficient sigma=0.3 --out teacher.safetensors
+    kdpinn train black_scholes --range sigma=0.1,0.5 --range r=0,0.1 --out teacher.safetensors
 
     Until it ends a folder teacher.safetensors.checkpoint lies beside it, from which --resume goes on.
     """
     from . import _run
 
+    problem = cli.of_family(problem, ranges)
     chosen = cli.collected(problem, student=False, **options)
     cli.check_file(out)
     cli.set_up_jax()
@@ -131,7 +140,7 @@ def train(problem: "Problem", out: Path, as_json: bool, layers: tuple[int, ...] 
 @cli.training_options
 @cli.JSON
 def distill(teacher: Path, out: Path, as_json: bool, **options: Any) -> None:
-    """Distil a student from a teacher; problem, conditions and coefficients are the teacher's.
+    """Distil a student from a teacher; problem, conditions, coefficients and ranges are the teacher's.
 
     \b
     kdpinn distill teacher.safetensors --layers 16,16 --weight soft_target=10 --out student.safetensors
@@ -337,8 +346,11 @@ def _draw_solution(paths: Sequence[Path], out: Path) -> None:
 
     distinct = len({path.stem for path in paths}) == len(paths)
     loaded = {path.stem if distinct else str(path): load(path) for path in paths}
-    if len({(m.problem.name, *sorted(m.coefficients.items())) for m in loaded.values()}) > 1:
-        raise click.UsageError("the models differ in problem or coefficients, so in reference; draw them one by one")
+    of = lambda m: (m.problem.name, m.problem.lower, m.problem.upper, *sorted(m.coefficients.items()))
+    if len({of(model) for model in loaded.values()}) > 1:
+        raise click.UsageError(
+            "the models differ in problem, coefficients or ranges, so in reference; draw them one by one"
+        )
     plots.solution(loaded, out, metrics={name: evaluate(model) for name, model in loaded.items()})
 
 

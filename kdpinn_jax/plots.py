@@ -23,8 +23,9 @@ def solution(
 ) -> None:
     """Draw the reference and each model on one colour scale, and below it each model's error, on one scale of its own.
 
-    Two inputs make a heat map over the domain, three (t, x, y) one at the final time, one a line. Of several fields the
-    problem's headline is drawn, a vector by its length. Without a reference only the models are drawn.
+    Two coordinates make a heat map over the domain, three (t, x, y) one at the final time, one a line. A family is
+    drawn at the middle of its ranges. Of several fields the problem's headline is drawn, a vector by its length.
+    Without a reference only the models are drawn.
 
     Args:
         models: ``{title: model}``, all of one problem.
@@ -32,14 +33,14 @@ def solution(
         metrics: ``{title: metrics}``, for the relative L2 error in the titles.
 
     Raises:
-        ValueError: no model, or a problem of more than three inputs.
+        ValueError: no model, or a problem of more than three coordinates.
     """
     if not models:
         raise ValueError("plots.solution: models is empty; give at least one")
     first = next(iter(models.values()))
-    problem, d = first.problem, len(first.problem.axes)
+    problem, d = first.problem, first.problem.coordinates
     if d > 3:
-        raise ValueError(f"plots.solution: problem {problem.name!r} has {d} inputs; up to three can be drawn")
+        raise ValueError(f"plots.solution: problem {problem.name!r} has {d} coordinates; up to three can be drawn")
     z, axes = _picture_grid(problem)
     values = {title: np.asarray(model(z), np.float64) for title, model in models.items()}
     wrong: dict[str, np.ndarray] = {}
@@ -54,11 +55,16 @@ def solution(
     panels = figure.subplots(rows, len(shown), squeeze=False)
     name = problem.headline[0] if problem.headline else problem.fields[0]
     label = f"|{name}|" if problem.headline and len(problem.headline[1]) > 1 else name
-    at = f" at {problem.axes[0]} = {problem.upper[0]:g}" if d == 3 else ""
+    fixed = {problem.axes[0]: problem.upper[0]} if d == 3 else {}
+    fixed |= zip(problem.family, _middle(problem), strict=True)
+    at = f" at {', '.join(f'{axis} = {value:.4g}' for axis, value in fixed.items())}" if fixed else ""
     figure.suptitle(f"{problem.name}: {label}{at}")
     _row(figure, panels[0], shown, axes, problem, label=label, cmap="viridis", low=min(map(np.nanmin, shown.values())))
     for title, panel in zip(shown, panels[0], strict=True):
-        error = f", relative L2 {metrics[title].relative_l2:.1e}" if metrics and wrong and title in metrics else ""
+        over = " over the ranges" if problem.family else ""
+        error = (
+            f", relative L2{over} {metrics[title].relative_l2:.1e}" if metrics and wrong and title in metrics else ""
+        )
         panel.set_title(f"{title}{f' {models[title].layers}' if title in models else ''}{error}", fontsize=9)
     if wrong:
         panels[1][0].axis("off")
@@ -71,14 +77,22 @@ def solution(
 
 def _picture_grid(problem: Problem) -> tuple[np.ndarray, list[np.ndarray]]:
     """The points of the picture, first drawn axis slowest, and the drawn axes."""
-    lower, upper = list(problem.lower), list(problem.upper)
-    if len(lower) == 3:
-        z = grid(tuple(lower[1:]), tuple(upper[1:]), _RESOLUTION)
-        z = np.concatenate([np.full((len(z), 1), upper[0]), z], axis=1)
-        lower, upper = lower[1:], upper[1:]
-    else:
-        z = grid(tuple(lower), tuple(upper), _RESOLUTION)
+    drawn = slice(1 if problem.coordinates == 3 else 0, problem.coordinates)
+    lower, upper = problem.lower[drawn], problem.upper[drawn]
+    z = grid(lower, upper, _RESOLUTION)
+    before, behind = problem.upper[: drawn.start], _middle(problem)
+    z = np.concatenate([np.tile(before, (len(z), 1)), z, np.tile(behind, (len(z), 1))], axis=1)
     return z, [np.linspace(a, b, _RESOLUTION) for a, b in zip(lower, upper, strict=True)]
+
+
+def _middle(problem: Problem) -> tuple[float, ...]:
+    """The coefficients in the middle of a family's ranges, of a wide one by its logarithm."""
+    ends = enumerate(zip(problem.lower, problem.upper, strict=True))
+    return tuple(
+        float(np.sqrt(a * b)) if i in problem.logarithmic else (a + b) / 2
+        for i, (a, b) in ends
+        if i >= problem.coordinates
+    )
 
 
 def _quantity(problem: Problem, u: np.ndarray) -> np.ndarray:
@@ -98,7 +112,7 @@ def _row(
     cmap: str,
     low: float,
 ) -> None:
-    names = problem.axes[-len(axes) :]
+    names = problem.axes[problem.coordinates - len(axes) : problem.coordinates]
     high = max(map(np.nanmax, values.values()))
     drawn: Any = None
     for panel, value in zip(panels, values.values(), strict=True):

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +46,7 @@ def rounding(t: Array, x: Array, diffusivity: ArrayLike) -> Array:
     return jnp.where(later, 2 * (mean - xi), 0.0)
 
 
-def allen_cahn(coefficients: Mapping[str, float], cells: int = CELLS) -> Field:
+def allen_cahn(coefficients: Mapping[str, Any], cells: int = CELLS) -> Field:
     """The solution of uₜ = D uₓₓ + r (u − u³), u(0, x) = x² cos πx, period 2 in x, z = (t, x) -> u, for t ∈ [0, 1].
 
     u = initial + rounding + Σₖ vₖ(t) cos kπx: the first two are known, so that the series is of a smoother function

@@ -1,6 +1,7 @@
 """European call options in closed form."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
@@ -10,7 +11,7 @@ from jaxtyping import Float
 from .._types import Field
 
 
-def black_scholes(coefficients: Mapping[str, float]) -> Field:
+def black_scholes(coefficients: Mapping[str, Any]) -> Field:
     """The value of a European call with strike 1 and maturity 1, z = (t, S) -> V in units of the strike.
 
         V = S Φ(d₁) − e^{−rτ} Φ(d₂),   d₁ = (log S + (r + σ²/2) τ)/(σ√τ),   d₂ = d₁ − σ√τ,   τ = 1 − t.

@@ -1,6 +1,7 @@
 """Burgers' equation by the Cole–Hopf transformation and Gauss–Hermite quadrature."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +15,7 @@ from .._types import Field
 NODES = 160
 
 
-def burgers(coefficients: Mapping[str, float], nodes: int = NODES) -> Field:
+def burgers(coefficients: Mapping[str, Any], nodes: int = NODES) -> Field:
     """The exact solution of uₜ + u uₓ = ν uₓₓ with u(0, x) = −sin πx on the real line (zero at x = ±1 by symmetry).
 
         u(t, x) = −∫ sin(πy) f(y) e^{−η²/4νt} dη / ∫ f(y) e^{−η²/4νt} dη,   y = x − η,   f(y) = e^{−cos(πy)/2πν},

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +43,7 @@ def initial(x: Array) -> Array:
     return jnp.stack([REST[0] + 3.2 * bump(x - 0.25, 0.4), REST[1] + 1.3 * bump(x - 0.05, 0.4)])
 
 
-def fitzhugh_nagumo(coefficients: Mapping[str, float], points: int = POINTS, steps: int = STEPS) -> Field:
+def fitzhugh_nagumo(coefficients: Mapping[str, Any], points: int = POINTS, steps: int = STEPS) -> Field:
     """The solution of uₜ = D uₓₓ + (u − u³/3 − w)/ε, wₜ = u + β − γ w of period 1 in x from ``initial``,
     z = (t, x) -> (u, w), for t ∈ [0, 1.4]; NaN at other times.
 

@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -44,7 +45,7 @@ def initial(x: Array) -> Array:
     return jnp.sum(start[:, 0] * jnp.cos(angles) + start[:, 1] * jnp.sin(angles))
 
 
-def kuramoto_sivashinsky(coefficients: Mapping[str, float], until: float = UNTIL, step: float = STEP) -> Field:
+def kuramoto_sivashinsky(coefficients: Mapping[str, Any], until: float = UNTIL, step: float = STEP) -> Field:
     """The solution of uₜ + u uₓ + uₓₓ + ν uₓₓₓₓ = 0 from ``initial``, period 22 in x, z = (t, x) -> u, t ∈ [0, until].
 
     u = Σₖ aₖ(t) cos 2πkx/22 + bₖ(t) sin 2πkx/22; between stored times by polynomials of degree 7 (good to 2e-7 for

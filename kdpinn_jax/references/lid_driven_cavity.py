@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +39,7 @@ GHIA_V = np.array(
 )  # fmt: skip
 
 
-def lid_driven_cavity(coefficients: Mapping[str, float], modes: int = MODES) -> Field:
+def lid_driven_cavity(coefficients: Mapping[str, Any], modes: int = MODES) -> Field:
     """The steady solution of u·∇u = −∇p + Δu/Re, ∇·u = 0 on [0, 1]², u = 1 on the lid y = 1, zero on the other walls;
     z = (x, y) -> (u, v, p), p = 0 at the centre, NaN outside the cavity.
 

@@ -1,6 +1,7 @@
 """The decaying Taylor–Green vortex."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
@@ -9,7 +10,7 @@ from jaxtyping import Float
 from .._types import Field
 
 
-def taylor_green(coefficients: Mapping[str, float]) -> Field:
+def taylor_green(coefficients: Mapping[str, Any]) -> Field:
     """The exact solution of the incompressible Navier–Stokes equations on the plane, z = (t, x, y) -> (u, v, p):
 
         u = −cos x sin y e^{−2νt},   v = sin x cos y e^{−2νt},   p = −¼ (cos 2x + cos 2y) e^{−4νt}.
