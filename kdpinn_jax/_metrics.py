@@ -75,14 +75,21 @@ class Metrics(NamedTuple):
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> "Metrics":
-        """The inverse of ``as_dict``."""
+        """The inverse of ``as_dict``.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError: something else.
+        """
         errors = lambda of: {str(name): Errors(*(float(e[key]) for key in Errors._fields)) for name, e in of.items()}
-        return cls(
+        metrics = cls(
             quantity=str(found["quantity"]),
             errors=errors(found["fields"]),
             extrapolation={str(name): errors(of) for name, of in found["extrapolation"].items()},
             residuals={str(name): float(value) for name, value in found["residuals"].items()},
         )
+        if metrics.errors and metrics.quantity not in metrics.errors:
+            raise ValueError(f"no error of {metrics.quantity!r}, which is quoted first")
+        return metrics
 
 
 def grid(lower: tuple[float, ...], upper: tuple[float, ...], per_axis: int) -> Float[np.ndarray, "n d"]:
@@ -95,7 +102,7 @@ def reference_values(problem: Problem, coefficients: dict[str, Any], z: Float[np
     """The reference at points z: (n, m), always in float64, whatever the caller's precision.
 
     Raises:
-        ValueError: the problem has no reference.
+        ValueError: the problem has no reference, or none at these coefficients.
     """
     field = _compiled_reference(problem, _hashable(coefficients))
     # The last piece is filled up with repeats: one compiled size serves every grid.
@@ -110,14 +117,19 @@ def _compiled_reference(
 ) -> Callable[[np.ndarray], np.ndarray]:
     if problem.reference is None:
         raise ValueError(f"problem {problem.name!r} has no reference solution to compare with")
-    with jax.enable_x64(True):
-        field = jax.jit(jax.vmap(problem.reference(dict(coefficients))))
+    start = problem.reference
 
-    def call(z: np.ndarray) -> np.ndarray:
-        with jax.enable_x64(True):
-            return np.asarray(field(jnp.asarray(z)))
+    def arithmetic(task: Callable[[], Any]) -> Any:
+        try:
+            with jax.enable_x64(True):
+                return task()
+        except ArithmeticError as error:  # a Reynolds number of 0, a volatility of 1e300
+            raise ValueError(
+                f"problem {problem.name!r} has no reference at {dict(coefficients)} ({error}); change the coefficients"
+            ) from None
 
-    return call
+    field = arithmetic(lambda: jax.jit(jax.vmap(start(dict(coefficients)))))
+    return lambda z: arithmetic(lambda: np.asarray(field(jnp.asarray(z))))
 
 
 @functools.lru_cache(maxsize=32)

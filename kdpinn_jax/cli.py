@@ -43,6 +43,7 @@ def main(debug: bool) -> None:
 
     Results go to stdout, messages to stderr. The exit code is 2 for a mistake in the call, 1 for any other failure.
     """
+    cli.print_anything()
 
 
 @main.command()
