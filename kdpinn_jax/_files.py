@@ -267,6 +267,8 @@ def _problem_of(path: str | os.PathLike[str], header: dict[str, Any], problem: P
 
 
 def _params(path: str | os.PathLike[str], layers: tuple[int, ...], tensors: dict[str, np.ndarray]) -> dict[str, Any]:
+    if len(tensors) != 2 * (len(layers) - 1):
+        raise ModelFileError(f"{path}: {len(tensors)} weights and biases do not fit layers {one_line(layers)}")
     expected = {}
     for i, (inputs, outputs) in enumerate(itertools.pairwise(layers)):
         expected[f"dense_{i}.kernel"], expected[f"dense_{i}.bias"] = (inputs, outputs), (outputs,)

@@ -55,8 +55,6 @@ def predict_file(
             writer.write(z, values)
             count += len(z)
             outside += int(np.any((z < lower - slack) | (z > upper + slack), axis=1).sum())
-        if not count:
-            raise PointsError(f"{points}: holds no points; give at least one row")
         writer.close(count)
     return Predicted(count, outside)
 

@@ -36,7 +36,16 @@ def read_points(path: str | os.PathLike[str], problem: Problem) -> Iterator[np.n
     check_ending(path)
     if not os.path.isfile(path):
         raise PointsError(f"{path}: no such file; give a .csv or .npy file with columns {', '.join(problem.axes)}")
-    return _csv_blocks(path, problem) if path.suffix.lower() == ".csv" else _npy_blocks(path, problem)
+    return _not_empty(path, (_csv_blocks if path.suffix.lower() == ".csv" else _npy_blocks)(path, problem))
+
+
+def _not_empty(path: Path, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    count = 0
+    for z in blocks:
+        count += len(z)
+        yield z
+    if not count:
+        raise PointsError(f"{path}: holds no points; give at least one row")
 
 
 def check_ending(path: Path) -> None:
