@@ -4,6 +4,7 @@ What needs JAX is imported where it is used, after a command's own options are k
 """
 
 import contextlib
+import io
 import os
 import sys
 import tempfile
@@ -21,11 +22,17 @@ from ._cli_types import Word as Word
 from ._cli_types import Words as Words
 from ._cli_types import formats as formats
 from ._cli_types import methods as methods
-from ._names import nearest
+from ._names import nearest, one_line
 
 if TYPE_CHECKING:
     from ._problem import Problem
     from ._result import Options
+
+
+def _in_one_line(error: click.ClickException) -> click.ClickException:
+    """The same, without the two lines of usage that click prints first, and with nothing that acts on a terminal."""
+    kind = click.UsageError if isinstance(error, click.UsageError) else click.ClickException
+    return kind(one_line(error.format_message(), 2000))
 
 
 class Commands(click.Group):
@@ -36,29 +43,29 @@ class Commands(click.Group):
             return super().make_context(*args, **extra)
         except click.exceptions.NoArgsIsHelpError:
             raise
-        except click.UsageError as error:
-            error.ctx = None
-            raise
+        except click.ClickException as error:
+            raise _in_one_line(error) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except click.UsageError as error:
-            error.ctx = None  # click would print two lines of usage before the one that says what is wrong
+        except click.exceptions.NoArgsIsHelpError:
             raise
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except click.ClickException as error:
+            raise _in_one_line(error) from None
+        except (click.exceptions.Exit, click.Abort):
             raise
         except BaseException as error:
             if ctx.params.get("debug") or isinstance(error, SystemExit | GeneratorExit):
                 raise
-            line = " ".join(str(error).split()) or type(error).__name__
+            line = one_line(error, 2000) or type(error).__name__
             if isinstance(error, KeyboardInterrupt):
                 line = line if str(error) else "interrupted; the files finished so far are kept"
                 raise click.ClickException(line) from None
             if isinstance(error, BrokenPipeError):  # whoever read our output has seen enough
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise click.exceptions.Exit(1) from None
-            if isinstance(error, ValueError | OSError | RuntimeError | MemoryError | ImportError):
+            if isinstance(error, ValueError | ArithmeticError | OSError | RuntimeError | MemoryError | ImportError):
                 raise click.ClickException(line) from None
             raise
 
@@ -197,6 +204,8 @@ def check_file(path: Path, *inputs: Path, endings: tuple[str, ...] = ()) -> None
     """Fail before any work if ``path`` cannot become a file, has none of the endings, or is one of the inputs."""
     if path.is_dir():
         raise click.ClickException(f"{path} is a folder; name a file in it")
+    if path.exists() and not path.is_file():
+        raise click.ClickException(f"{path} is not a regular file; name another one")
     if endings and path.suffix.lower() not in endings:
         raise click.BadParameter(f"{path}: the ending {path.suffix!r} is unknown; use {' or '.join(endings)}")
     if path.exists() and any(other.exists() and path.samefile(other) for other in inputs):
@@ -219,6 +228,12 @@ def _check_folder(folder: Path) -> None:
             pass
     except OSError as error:
         raise click.ClickException(f"cannot write into {folder}: {error.strerror}; name another folder") from None
+
+
+def print_anything() -> None:
+    """A file's name need not be text, nor a terminal know the letters: such a character is printed as its number."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def set_up_jax() -> None:

@@ -18,7 +18,7 @@ WIDEST, DEEPEST, MOST_WEIGHTS = 4096, 64, 3_000_000
 #: Members of one sweep.
 MOST_MEMBERS = 10_000
 #: Points of one call that a benchmark times.
-MOST_POINTS = 10_000_000
+MOST_POINTS, MOST_SIZES = 10_000_000, 100
 
 
 class Seconds(click.ParamType):
@@ -131,8 +131,10 @@ class Sizes(click.ParamType):
         if isinstance(value, tuple):
             return value
         parts = [part.strip() for part in str(value).split(",")]
-        if not all(part.isascii() and part.isdigit() and 1 <= int(part) <= MOST_POINTS for part in parts):
-            self.fail(f"{value!r} is not a list of numbers of points up to {MOST_POINTS} such as 1,1024", param, ctx)
+        if not all(part.isascii() and part.isdigit() and 1 <= len(part) <= 8 for part in parts):
+            self.fail(f"{value!r} is not a list of numbers of points such as 1,1024", param, ctx)
+        if len(parts) > MOST_SIZES or not all(1 <= int(part) <= MOST_POINTS for part in parts):
+            self.fail(f"{value!r}: give up to {MOST_SIZES} numbers of 1 to {MOST_POINTS} points", param, ctx)
         return tuple(map(int, parts))
 
 

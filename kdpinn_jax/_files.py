@@ -14,14 +14,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+import safetensors.numpy
+from safetensors import SafetensorError
 
 from ._metrics import Metrics
 from ._model import Model, embedded_size
-from ._names import nearest
+from ._names import nearest, one_line
 from ._network import MLP
 from ._parametric import parametric
 from ._problem import Problem, with_conditions
@@ -31,6 +32,10 @@ from ._stages import Ending
 #: Raised by one whenever an older reader would misread the file.
 FORMAT_VERSION = 2
 _KEY = "kdpinn_jax"
+#: A header is a few kilobytes, and its JSON takes up to twenty times its bytes in memory.
+LONGEST_HEADER = 10_000_000
+#: What JSON of another form than ours meets on its way to a model.
+_DAMAGE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 _LIBRARIES = ("kdpinn_jax", "jax", "jaxlib", "flax", "optax", "jaxopt", "numpy")
 
 
@@ -41,9 +46,16 @@ class ModelFileError(ValueError):
 @contextlib.contextmanager
 def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary file beside ``path`` that takes its name when the block ends well and vanishes when it does not: a
-    process killed at any moment leaves the old file or the new one, never half of one."""
+    process killed at any moment leaves the old file or the new one, never half of one.
+
+    Raises:
+        OSError: it cannot be written, or is a folder or a device, which no file may take the place of.
+    """
     path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is not a regular file; name another one")
+    # Its name is short whatever the final one, which may be as long as the file system allows.
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:16]}.", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -102,7 +114,7 @@ def save(model: Model, path: str | os.PathLike[str], *, metrics: Metrics | None 
         for part, value in parts.items()
     }
     with atomic(path) as temporary:
-        save_file(tensors, temporary, {_KEY: json.dumps(header, sort_keys=True)})
+        safetensors.numpy.save_file(tensors, temporary, {_KEY: json.dumps(header, sort_keys=True)})
 
 
 def _summary(report: StageReport) -> dict[str, Any]:
@@ -131,6 +143,8 @@ def _record(report: StageReport, i: int) -> dict[str, Any] | None:
 def _restored(summary: dict[str, Any]) -> StageReport:
     records = [record for record in (summary["first"], summary["last"]) if record is not None]
     names = records[0]["mean_squares"] if records else ()
+    if records and "loss" not in names:
+        raise ValueError("a record without its loss")
     return StageReport(
         stage=str(summary["stage"]),
         planned=int(summary["planned"]),
@@ -158,21 +172,32 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nd
     if not os.path.isfile(path):
         raise ModelFileError(f"{path}: no such file; give a model written by kdpinn train or kdpinn distill")
     try:
-        with safe_open(path, framework="numpy") as file:
-            header = json.loads((file.metadata() or {})[_KEY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        # Read, not mapped: a mapped file that another process cuts short would end this one by a signal.
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > LONGEST_HEADER:
+                raise ValueError(f"a header of {length} bytes")
+            header = json.loads(json.loads(file.read(length))["__metadata__"][_KEY])
+            found = header.get("format_version") if isinstance(header, dict) else None
+            if found != FORMAT_VERSION:
+                raise ModelFileError(
+                    f"{path}: format version {one_line(repr(found))}, this library reads {FORMAT_VERSION}; "
+                    "use the version that wrote it"
+                )
+            file.seek(0)
+            return header, safetensors.numpy.load(file.read())
+    except ModelFileError:
+        raise
     except KeyError:
         raise ModelFileError(f"{path}: a safetensors file, but not one written by this library") from None
-    except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
+    except (SafetensorError, OSError, MemoryError, *_DAMAGE) as error:
         raise ModelFileError(
-            f"{path}: not a readable model file, truncated or damaged ({error}); make it anew"
+            f"{path}: not a readable model file, truncated or damaged ({one_line(error)}); make it anew"
         ) from None
-    if not isinstance(header, dict) or header.get("format_version") != FORMAT_VERSION:
-        found = header.get("format_version") if isinstance(header, dict) else None
-        raise ModelFileError(
-            f"{path}: format version {found!r}, this library reads {FORMAT_VERSION}; use the version that wrote it"
-        )
-    return header, tensors
+
+
+def _damaged(path: str | os.PathLike[str], error: Exception) -> ModelFileError:
+    return ModelFileError(f"{path}: header damaged ({type(error).__name__}: {one_line(error)}); make the model anew")
 
 
 def measured_errors(path: str | os.PathLike[str]) -> Metrics | None:
@@ -184,8 +209,8 @@ def measured_errors(path: str | os.PathLike[str]) -> Metrics | None:
     errors = read_header(path).get("errors")
     try:
         return Metrics.from_dict(errors) if errors else None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelFileError(f"{path}: header damaged ({type(error).__name__}: {error}); make the model anew") from None
+    except _DAMAGE as error:
+        raise _damaged(path, error) from None
 
 
 def load(path: str | os.PathLike[str], *, problem: Problem | None = None) -> Model:
@@ -208,10 +233,10 @@ def load(path: str | os.PathLike[str], *, problem: Problem | None = None) -> Mod
         training = tuple(_restored(summary) for summary in header["training"])
     except ModelFileError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ModelFileError(f"{path}: header damaged ({type(error).__name__}: {error}); make the model anew") from None
+    except _DAMAGE as error:
+        raise _damaged(path, error) from None
     if set(coefficients) != set(problem.coefficients) or not all(map(math.isfinite, coefficients.values())):
-        raise ModelFileError(f"{path}: coefficients {coefficients} do not fit problem {problem.name!r}")
+        raise ModelFileError(f"{path}: coefficients {one_line(coefficients)} do not fit problem {problem.name!r}")
     if network.outputs != (problem.outputs or len(problem.fields)):
         raise ModelFileError(f"{path}: the network has {network.outputs} outputs, which do not fit {problem.name!r}")
     return Model(
@@ -226,7 +251,7 @@ def _problem_of(path: str | os.PathLike[str], header: dict[str, Any], problem: P
     if problem is None:
         if name not in ALL:
             raise ModelFileError(
-                f"{path}: problem {name!r} does not come with the library{nearest(str(name), ALL)}; "
+                f"{path}: problem {one_line(repr(name))} does not come with the library{nearest(one_line(name), ALL)}; "
                 "give your own as load(path, problem=…)"
             )
         problem = with_conditions(ALL[name], header["conditions"])
@@ -246,22 +271,29 @@ def _problem_of(path: str | os.PathLike[str], header: dict[str, Any], problem: P
     ):
         theirs = family if what == "family" else header[what]
         if theirs != ours:
-            raise ModelFileError(f"{path}: {what} is {theirs!r} in the file and {ours!r} in the problem given")
+            theirs = one_line(repr(theirs))
+            raise ModelFileError(f"{path}: {what} is {theirs} in the file and {ours!r} in the problem given")
     return problem
 
 
 def _params(path: str | os.PathLike[str], layers: tuple[int, ...], tensors: dict[str, np.ndarray]) -> dict[str, Any]:
+    if len(tensors) != 2 * (len(layers) - 1):
+        raise ModelFileError(f"{path}: {len(tensors)} weights and biases do not fit layers {one_line(layers)}")
     expected = {}
     for i, (inputs, outputs) in enumerate(itertools.pairwise(layers)):
         expected[f"dense_{i}.kernel"], expected[f"dense_{i}.bias"] = (inputs, outputs), (outputs,)
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     if shapes != expected:
-        raise ModelFileError(f"{path}: weights {shapes} do not fit layers {layers}, which need {expected}")
-    for name, tensor in tensors.items():
-        if tensor.dtype not in (np.float32, np.float64) or not np.isfinite(tensor).all():
-            raise ModelFileError(f"{path}: weights {name} are not finite floating-point numbers; make the model anew")
+        raise ModelFileError(
+            f"{path}: weights {one_line(shapes)} do not fit layers {one_line(layers)}, which need {one_line(expected)}"
+        )
     params: dict[str, Any] = {}
     for name in expected:
         layer, part = name.split(".")
-        params.setdefault(layer, {})[part] = jnp.asarray(tensors[name])
+        tensor = tensors[name]
+        with np.errstate(over="ignore"):  # a number too large for float32 is found out as infinite
+            cast = tensor.astype(jax.dtypes.canonicalize_dtype(tensor.dtype))
+        if tensor.dtype not in (np.float32, np.float64) or not np.isfinite(cast).all():
+            raise ModelFileError(f"{path}: weights {name} are not finite floating-point numbers; make the model anew")
+        params.setdefault(layer, {})[part] = jnp.asarray(cast)
     return params

@@ -99,18 +99,25 @@ class Metrics(NamedTuple):
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> "Metrics":
-        """The inverse of ``as_dict``."""
+        """The inverse of ``as_dict``.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError: something else.
+        """
         one = lambda e: Errors(*(float(e[key]) for key in Errors._fields))
         errors = lambda of: {str(name): one(e) for name, e in of.items()}
         numbers = lambda of: {str(name): float(value) for name, value in of.items()}
         members = lambda of: tuple(Member(numbers(member["coefficients"]), one(member)) for member in of)
-        return cls(
+        metrics = cls(
             quantity=str(found["quantity"]),
             errors=errors(found["fields"]),
             extrapolation={str(name): errors(of) for name, of in found["extrapolation"].items()},
             residuals=numbers(found["residuals"]),
             members=members(found.get("members", ())),
         )
+        if metrics.errors and metrics.quantity not in metrics.errors:
+            raise ValueError(f"no error of {metrics.quantity!r}, which is quoted first")
+        return metrics
 
 
 def _as_dict(member: Member) -> dict[str, Any]:
@@ -144,7 +151,7 @@ def reference_values(problem: Problem, coefficients: dict[str, Any], z: Float[np
     """The reference at points z: (n, m), always in float64, whatever the caller's precision.
 
     Raises:
-        ValueError: the problem has no reference.
+        ValueError: the problem has no reference, or none at these coefficients.
     """
     field = _compiled_reference(problem, _hashable(coefficients))
     # The last piece is filled up with repeats: one compiled size serves every grid.
@@ -159,14 +166,19 @@ def _compiled_reference(
 ) -> Callable[[np.ndarray], np.ndarray]:
     if problem.reference is None:
         raise ValueError(f"problem {problem.name!r} has no reference solution to compare with")
-    with jax.enable_x64(True):
-        field = jax.jit(jax.vmap(problem.reference(dict(coefficients))))
+    start = problem.reference
 
-    def call(z: np.ndarray) -> np.ndarray:
-        with jax.enable_x64(True):
-            return np.asarray(field(jnp.asarray(z)))
+    def arithmetic(task: Callable[[], Any]) -> Any:
+        try:
+            with jax.enable_x64(True):
+                return task()
+        except ArithmeticError as error:  # a Reynolds number of 0, a volatility of 1e300
+            raise ValueError(
+                f"problem {problem.name!r} has no reference at {dict(coefficients)} ({error}); change the coefficients"
+            ) from None
 
-    return call
+    field = arithmetic(lambda: jax.jit(jax.vmap(start(dict(coefficients)))))
+    return lambda z: arithmetic(lambda: np.asarray(field(jnp.asarray(z))))
 
 
 @functools.lru_cache(maxsize=32)

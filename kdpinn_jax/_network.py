@@ -33,6 +33,8 @@ class MLP(nn.Module):
             object.__setattr__(self, "hidden", tuple(self.hidden))
         if not self.hidden or any(isinstance(w, bool) or not isinstance(w, int) or w < 1 for w in self.hidden):
             raise ValueError(f"MLP: hidden={self.hidden} must be one or more positive whole numbers, e.g. (20, 20, 20)")
+        if isinstance(self.outputs, bool) or not isinstance(self.outputs, int) or self.outputs < 1:
+            raise ValueError(f"MLP: outputs={self.outputs!r} must be a positive whole number, the fields' as a rule")
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"MLP: activation={self.activation!r} is unknown{nearest(self.activation, ACTIVATIONS)}")
         super().__post_init__()

@@ -47,6 +47,7 @@ def main(debug: bool) -> None:
 
     Results go to stdout, messages to stderr. The exit code is 2 for a mistake in the call, 1 for any other failure.
     """
+    cli.print_anything()
     # What a cluster sends before it takes a machine away is a Ctrl-C: what there is gets saved.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from ._files import atomic
 from ._metrics import Metrics, grid, reference_values
 from ._model import Model
+from ._names import one_line
 from ._problem import Problem
 from ._report import StageReport
 
@@ -65,14 +66,19 @@ def solution(
         error = (
             f", relative L2{over} {metrics[title].relative_l2:.1e}" if metrics and wrong and title in metrics else ""
         )
-        panel.set_title(f"{title}{f' {models[title].layers}' if title in models else ''}{error}", fontsize=9)
+        panel.set_title(_plain(f"{title}{f' {models[title].layers}' if title in models else ''}{error}"), fontsize=9)
     if wrong:
         panels[1][0].axis("off")
         _row(figure, panels[1][1:], wrong, axes, problem, label=f"|error of {name}|", cmap="magma", low=0.0)
         for title, panel in zip(wrong, panels[1][1:], strict=True):
-            panel.set_title(f"error of the {title}", fontsize=9)
+            panel.set_title(_plain(f"error of the {title}"), fontsize=9)
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=_DPI)
+
+
+def _plain(text: str) -> str:
+    """A name of a file, a term or a stage as it is: between dollar signs Matplotlib would read mathematics."""
+    return one_line(text, 100).replace("$", r"\$")
 
 
 def _picture_grid(problem: Problem) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -156,14 +162,16 @@ def history(trainings: Mapping[str, Sequence[StageReport]], path: str | os.PathL
                     color=colours[name],
                     linestyle="--" if name == "relative_l2" else "-",
                     linewidth=1.8 if name in ("loss", "relative_l2") else 1.0,
-                    label=None if known else {"relative_l2": "relative L2 error"}.get(name, name),
+                    label=None if known else {"relative_l2": "relative L2 error"}.get(name, _plain(name)),
                 )
             panel.axvline(begun, color="grey", linewidth=0.6)
-            panel.annotate(f" {stage.stage}", (begun, 1.0), xycoords=("data", "axes fraction"), va="top", fontsize=8)
+            panel.annotate(
+                f" {_plain(stage.stage)}", (begun, 1.0), xycoords=("data", "axes fraction"), va="top", fontsize=8
+            )
             begun += int(stage.steps)
         panel.set_yscale("log")
         panel.set_xlabel("steps")
-        panel.set_title(title)
+        panel.set_title(_plain(title))
         if colours:  # a stage that was stopped while it was compiled has nothing to show
             panel.legend(fontsize=8, loc="lower left")
         else:

@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 
 from .._metrics import Metrics
 from .._model import Model
+from .._names import one_line
 from .._on_xla import TANH_CLAMP, TANH_P, TANH_Q
 from .._predict import cast_anywhere, program_of
 from .._trace import trace
@@ -62,11 +63,11 @@ def source(model: Model, name: str, metrics: Metrics | None = None) -> dict[str,
     title, description = describe(model, metrics)
     listed = lambda values: wrapped([repr(float(x)) for x in np.asarray(values).reshape(-1)])
     names = {
-        "p": name, "P": name.upper(), "d": d, "m": m, "size": d * m, "B": BLOCK, "few": FEW, "title": title,
-        "description": "\n".join(f"   {key.capitalize() + ':':14}{text}" for key, text in description.items()),
+        "p": name, "P": name.upper(), "d": d, "m": m, "size": d * m, "B": BLOCK, "few": FEW, "title": _comment(title),
+        "description": "\n".join(f"   {f'{k.capitalize()}:':14}{_comment(text)}" for k, text in description.items()),
         "compile": f"cc -std=c99 -O3 -march=native -ffast-math -c {name}.c   (link with -lm)",
         "test": f"cc -std=c99 -O3 -D{name.upper()}_SELFTEST {name}.c -lm -o selftest && ./selftest",
-        "axes": ", ".join(problem.axes), "fields": ", ".join(problem.fields),
+        "axes": _comment(", ".join(problem.axes)), "fields": _comment(", ".join(problem.fields)),
         "domain": "\n".join(
             f"#define {name.upper()}_{which} {{{', '.join(repr(float(x)) for x in bounds)}}}"
             for which, bounds in (("LOWER", problem.lower), ("UPPER", problem.upper))
@@ -89,6 +90,11 @@ def source(model: Model, name: str, metrics: Metrics | None = None) -> dict[str,
     names["constants"] = "\n".join(constants.declarations)
     template = lambda kind: Template((Path(__file__).parent / f"model.{kind}.in").read_text(encoding="utf-8"))
     return {kind: template(kind).substitute(names) for kind in ("h", "c")}
+
+
+def _comment(text: str) -> str:
+    """Within a comment of C: names come from the caller and from a model's file, and must not end it."""
+    return one_line(text, 2000).replace("*/", "* /")
 
 
 def _value_and_jacobian(model: Model, dtype: DTypeLike) -> Callable[[Any], tuple[Any, Any]]:

@@ -1,0 +1,255 @@
+"""Bad files: every reader of the library, and how a valid file is damaged. By hand, for as long as one likes:
+
+    python tests/fuzz.py --seconds 60 --seed 1
+
+Each case runs under a limit of memory and of time, and must end in a value or in the reader's own error of one line.
+The file of a case that does not is kept, and named. ``test_bad_files.py`` reads the same list.
+"""
+
+import argparse
+import contextlib
+import json
+import random
+import resource
+import signal
+import struct
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+import kdpinn_jax as kd
+from kdpinn_jax._files import measured_errors
+from kdpinn_jax._history import read_history, write_history
+from kdpinn_jax._read_points import PointsError, read_points
+
+PROBLEM = kd.problems.ALL["burgers"]
+
+
+class Reader(NamedTuple):
+    """``write`` makes a valid file of this name, ``read`` reads all of one and checks what it got."""
+
+    name: str
+    write: Callable[[Path], Any]
+    read: Callable[[Path], Any]
+    error: type[Exception]
+
+
+def small_model() -> kd.Model:
+    """A network of 3 and 2 neurons with the record of a stage, made by hand."""
+    report = kd.StageReport(
+        stage="Adam",
+        planned=40,
+        steps=30,
+        ending=int(kd.Ending.TIME_BUDGET),
+        record_steps=np.array([20, 30]),
+        history={"residual": np.array([0.5, 0.25]), "loss": np.array([0.75, 0.375])},
+        fresh_loss=0.5,
+        seconds_compiling=1.5,
+        seconds=2.5,
+        record_seconds=np.array([1.0, 2.5]),
+    )
+    random = np.random.default_rng(0)
+    params = {
+        f"dense_{i}": {"kernel": random.normal(size=(a, b)), "bias": random.normal(size=b)}
+        for i, (a, b) in enumerate(((2, 3), (3, 2), (2, 1)))
+    }
+    params = jax.tree.map(jax.numpy.asarray, params)
+    return kd.Model(PROBLEM, kd.MLP((3, 2), outputs=1), params, dict(PROBLEM.coefficients), (report,))
+
+
+def _write_model(path: Path) -> None:
+    errors = {"u": kd.Errors(0.1, 0.2, 0.3)}
+    kd.save(small_model(), path, metrics=kd.Metrics("u", errors, {"mild right": errors}, {"residual": 0.1}))
+
+
+def _read_model(path: Path) -> None:
+    model = kd.load(path)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(model.params))
+    assert jax.eval_shape(model, jax.ShapeDtypeStruct((5, 2), model.dtype)).shape == (5, 1)
+    [report.why() for report in model.training]
+    kd.warnings(model.training)
+    if errors := measured_errors(path):
+        assert not errors.errors or isinstance(errors.relative_l2, float)
+
+
+def _read_points(path: Path) -> None:
+    for z in read_points(path, PROBLEM):
+        assert z.shape[1] == 2
+        assert np.isfinite(z).all()
+
+
+def _read_history(path: Path) -> None:
+    for stages in read_history(path).values():
+        assert all((np.diff(report.record_steps) > 0).all() for report in stages)
+
+
+_POINTS = np.random.default_rng(0).uniform((0, -1), (1, 1), (9, 2))
+#: One line a reader: the fuzz and the tests take every one of them.
+READERS = (
+    Reader("model.safetensors", _write_model, _read_model, kd.ModelFileError),
+    Reader("points.csv", lambda path: np.savetxt(path, _POINTS, "%.6g", ",", header="t,x", comments=""), _read_points,
+           PointsError),
+    Reader("points.npy", lambda path: np.save(path, _POINTS), _read_points, PointsError),
+    Reader("fortran.npy", lambda path: np.save(path, np.asfortranarray(_POINTS)), _read_points, PointsError),
+    Reader("history.csv", lambda path: write_history({"teacher": small_model().training}, path), _read_history,
+           ValueError),
+)  # fmt: skip
+
+#: What damages numbers, names, brackets and lengths.
+TOKENS = (
+    *(b"", b"\0", b"\n", b"\r", b",", b'"', b"\\", b"$", b"'", b"\x1b[2J", b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf"),
+    *(b"nan", b"-inf", b"1e400", b"-1", b"0", b"1.5", b"true", b"null", b"[]", b"{}", b'"x"'),
+    *(
+        b"9" * 5000,
+        b"1" + b"0" * 30,
+        b"[" * 20_000,
+        b"(" * 5000,
+        b"{'a':" * 900,
+        b"a" * 200_000,
+        b",1" * 2000,
+        b"0.5,0.5\n" * 50,
+        b"-" * 3000,
+    ),
+    *(struct.pack("<Q", n) for n in (0, 2**31, 2**40, 2**63, 2**64 - 1)),
+    *(b"|O", b">f8", b"<f2", b"<c16", b"<U4", b"<V9", b"BF16", b"F8_E4M3", b"I64", b"(1000000000000, 2)", b"True"),
+)
+
+
+def damaged(content: bytes, rng: random.Random) -> bytes:
+    """The bytes with one to four changes: bits, tokens, cuts, pieces moved or doubled; most near the front, where the
+    structure is."""
+    data = bytearray(content)
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        at = rng.randrange(len(data) + 1)
+        at = min(at, rng.randrange(len(data) + 1)) if rng.random() < 0.5 else at
+        end = min(len(data), at + rng.choice((1, 1, 4, 8, 40)))
+        kind = rng.randrange(6)
+        if kind == 0 and at < len(data):
+            data[at] ^= 1 << rng.randrange(8)
+        elif kind == 1:
+            data[at:end] = rng.choice(TOKENS)
+        elif kind == 2:
+            data[at:at] = rng.choice(TOKENS)
+        elif kind == 3:
+            del data[at : len(data) if rng.random() < 0.3 else end]
+        elif kind == 4:
+            data[at:at] = data[(start := rng.randrange(len(data) + 1)) : start + rng.randrange(60)]
+        else:
+            data[at:end] = rng.randbytes(end - at)
+    return bytes(data)
+
+
+def rewritten(content: bytes, change: Callable[[Any], Any] = id, about: Callable[[Any], Any] = id) -> bytes:
+    """A model's file with its header changed, and with ``about`` the description of its tensors."""
+    length = int.from_bytes(content[:8], "little")
+    outer = json.loads(content[8 : 8 + length])
+    header = json.loads(outer["__metadata__"]["kdpinn_jax"])
+    change(header)
+    outer["__metadata__"]["kdpinn_jax"] = json.dumps(header)
+    about(outer)
+    text = json.dumps(outer).encode()
+    return struct.pack("<Q", len(text)) + text + content[8 + length :]
+
+
+def spots(value: Any) -> list[tuple[Any, Any]]:
+    """Every (container, key) within JSON, the outer ones first."""
+    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    return [spot for key in keys for spot in [(value, key), *spots(value[key])]]
+
+
+def _wild(rng: random.Random) -> Any:
+    return rng.choice((
+        *(None, True, False, 0, -1, 1.0, 1.5, 10**9, 10**30, -(10**400), 1e308, float("nan"), float("inf"), "", "0.5"),
+        *([], {}, [[]], {"": 0}, ["a"], [1] * 1000, {"loss": 1}, "\x1b[2J\n", "../x", "a" * 10_000, "\ud800", "*/ x;"),
+    ))  # fmt: skip
+
+
+def _damaged_header(content: bytes, rng: random.Random) -> bytes:
+    def change(value: dict[str, Any]) -> None:
+        for _ in range(rng.choice((1, 1, 3))):
+            container, key = rng.choice(spots(value))
+            if rng.random() < 0.2:
+                del container[key]
+            elif isinstance(container, dict) and rng.random() < 0.2:
+                container[rng.choice(("", "x", "loss", "dense_9.bias", "\n"))] = container[key]
+            else:
+                container[key] = _wild(rng)
+
+    return rewritten(content, **{"change" if rng.random() < 0.7 else "about": change})
+
+
+@contextlib.contextmanager
+def at_most(seconds: int) -> Iterator[None]:
+    """``TimeoutError`` in a block that hangs, an open of a pipe too."""
+
+    def stop(*_: Any) -> None:
+        raise TimeoutError(f"took more than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def fault(reader: Reader, path: Path) -> str | None:
+    """What is wrong with how the reader takes this file, or None."""
+    try:
+        with at_most(10), warnings.catch_warnings():
+            warnings.simplefilter("error")  # they would be lines on a terminal
+            reader.read(path)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a library throws, a panic in Rust too
+        if type(error) is not reader.error:
+            return f"{type(error).__name__}: {error}"[:300]
+        if str(path) not in str(error) or not str(error).isprintable() or len(str(error)) > 2000:
+            return f"not one short line: {error!r}"[:300]
+    return None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, help="folder of the files that failed; default a new one")
+    asked = parser.parse_args()
+    keep = asked.keep or Path(tempfile.mkdtemp(prefix="fuzz-"))
+    keep.mkdir(parents=True, exist_ok=True)
+    rng, counts, found = random.Random(asked.seed), dict.fromkeys((r.name for r in READERS), 0), set()
+    valid = {}
+    for reader in READERS:
+        path = keep / reader.name
+        reader.write(path)
+        reader.read(path)
+        valid[reader.name] = path.read_bytes()
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 500_000_000, resource.RLIM_INFINITY))
+    end = time.monotonic() + asked.seconds
+    while time.monotonic() < end:
+        reader = rng.choice(READERS)
+        content, header = valid[reader.name], reader.name.endswith(".safetensors") and rng.random() < 0.6
+        content = _damaged_header(content, rng) if header else damaged(content, rng)
+        counts[reader.name] += 1
+        (keep / reader.name).write_bytes(content)
+        wrong = fault(reader, keep / reader.name)
+        if wrong and (reader.name, wrong[:60]) not in found:
+            found.add((reader.name, wrong[:60]))
+            kept = keep / f"{len(found)}.{reader.name}"
+            kept.write_bytes(content)
+            print(f"{kept}: {wrong}")
+    print(f"{sum(counts.values())} files, {len(found)} kinds of failure; {counts}")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
