@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from ._files import atomic, library_versions
+from ._names import one_line
 from ._report import StageReport
+from ._storage import atomic, library_versions, read_safetensors
 
 #: Raised by one whenever the content changes its form.
 FORMAT_VERSION = 1
@@ -19,6 +20,9 @@ LATEST, PREVIOUS = "latest.safetensors", "previous.safetensors"
 _KEY = "kdpinn_jax_checkpoint"
 #: The fields of a report that are numbers; the others are words and the history.
 _NUMBERS = ("steps", "ending", "record_steps", "fresh_loss", "seconds_compiling", "seconds", "record_seconds")
+
+#: What a header of another form than ours meets on its way.
+_DAMAGE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 #: A row a record: what the host saw of the training.
 Rows = list[dict[str, np.ndarray]]
@@ -75,21 +79,22 @@ def read(path: Path) -> tuple[Content, dict[str, Any]]:
     Raises:
         Unusable: it is damaged, or other versions wrote it.
     """
+    if not path.is_file():  # a pipe would wait for a writer
+        raise Unusable("is no file")
+    metadata: dict[str, str] = {}
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        header = json.loads(metadata[_KEY])
+        tensors = read_safetensors(path, metadata.update)
         if metadata["sha256"] != _checksum(metadata[_KEY], tensors):
             raise Unusable("is damaged: its checksum differs")
+        header = json.loads(metadata[_KEY])
         if header["format_version"] != FORMAT_VERSION or header["versions"] != library_versions():
             ours = library_versions() | {"format": FORMAT_VERSION}
             theirs = header["versions"] | {"format": header["format_version"]}
             differing = ", ".join(f"{name} {theirs[name]}" for name in theirs if theirs[name] != ours.get(name))
-            raise Unusable(f"was written by {differing}, which goes on from it; here is another version")
+            raise Unusable(f"was written by {one_line(differing)}, which goes on from it; here is another version")
         return _content(header, tensors), dict(header["identity"])
-    except (SafetensorError, OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise Unusable(f"is no readable checkpoint ({type(error).__name__}: {error})") from None
+    except (SafetensorError, OSError, MemoryError, ArithmeticError, *_DAMAGE) as error:
+        raise Unusable(f"is no readable checkpoint ({type(error).__name__}: {one_line(error)})") from None
 
 
 def _header(content: Content, identity: Mapping[str, Any]) -> dict[str, Any]:

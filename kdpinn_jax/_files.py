@@ -3,22 +3,17 @@
 Nothing in a file is ever executed.
 """
 
-import contextlib
 import itertools
 import json
 import math
 import os
-import tempfile
-from collections.abc import Iterator
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors.numpy
 from safetensors import SafetensorError
+from safetensors.numpy import save_file
 
 from ._metrics import Metrics
 from ._model import Model, embedded_size
@@ -28,55 +23,17 @@ from ._parametric import parametric
 from ._problem import Problem, with_conditions
 from ._report import StageReport
 from ._stages import Ending
+from ._storage import atomic, library_versions, read_safetensors
 
 #: Raised by one whenever an older reader would misread the file.
 FORMAT_VERSION = 2
 _KEY = "kdpinn_jax"
-#: A header is a few kilobytes, and its JSON takes up to twenty times its bytes in memory.
-LONGEST_HEADER = 10_000_000
 #: What JSON of another form than ours meets on its way to a model.
 _DAMAGE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
-_LIBRARIES = ("kdpinn_jax", "jax", "jaxlib", "flax", "optax", "jaxopt", "numpy")
 
 
 class ModelFileError(ValueError):
     """A model file that cannot be used; the message names the file, what is wrong with it and what to do."""
-
-
-@contextlib.contextmanager
-def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its name when the block ends well and vanishes when it does not: a
-    process killed at any moment leaves the old file or the new one, never half of one.
-
-    Raises:
-        OSError: it cannot be written, or is a folder or a device, which no file may take the place of.
-    """
-    path = Path(path)
-    if path.exists() and not path.is_file():
-        raise OSError(f"{path} is not a regular file; name another one")
-    # Its name is short whatever the final one, which may be as long as the file system allows.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:16]}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
-    return {name: version(name) for name in _LIBRARIES}
 
 
 def save(model: Model, path: str | os.PathLike[str], *, metrics: Metrics | None = None) -> None:
@@ -114,7 +71,7 @@ def save(model: Model, path: str | os.PathLike[str], *, metrics: Metrics | None 
         for part, value in parts.items()
     }
     with atomic(path) as temporary:
-        safetensors.numpy.save_file(tensors, temporary, {_KEY: json.dumps(header, sort_keys=True)})
+        save_file(tensors, temporary, {_KEY: json.dumps(header, sort_keys=True)})
 
 
 def _summary(report: StageReport) -> dict[str, Any]:
@@ -171,21 +128,18 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
 def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if not os.path.isfile(path):
         raise ModelFileError(f"{path}: no such file; give a model written by kdpinn train or kdpinn distill")
+    header: dict[str, Any] = {}
+
+    def check(metadata: dict[str, str]) -> None:
+        header.update(json.loads(metadata[_KEY]))
+        if (found := header.get("format_version")) != FORMAT_VERSION:
+            raise ModelFileError(
+                f"{path}: format version {one_line(repr(found))}, this library reads {FORMAT_VERSION}; "
+                "use the version that wrote it"
+            )
+
     try:
-        # Read, not mapped: a mapped file that another process cuts short would end this one by a signal.
-        with open(path, "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > LONGEST_HEADER:
-                raise ValueError(f"a header of {length} bytes")
-            header = json.loads(json.loads(file.read(length))["__metadata__"][_KEY])
-            found = header.get("format_version") if isinstance(header, dict) else None
-            if found != FORMAT_VERSION:
-                raise ModelFileError(
-                    f"{path}: format version {one_line(repr(found))}, this library reads {FORMAT_VERSION}; "
-                    "use the version that wrote it"
-                )
-            file.seek(0)
-            return header, safetensors.numpy.load(file.read())
+        return header, read_safetensors(path, check)
     except ModelFileError:
         raise
     except KeyError:

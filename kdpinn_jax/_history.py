@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ._files import atomic
 from ._names import one_line
 from ._report import StageReport
 from ._stages import Ending
+from ._storage import atomic
 
 #: A history is a few hundred kilobytes; its rows take thirty times their bytes in memory.
 LARGEST = 20_000_000

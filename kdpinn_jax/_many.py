@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from ._files import atomic, save
+from ._files import save
 from ._lock import only_writer
 from ._members import members, ranked, table
 from ._metrics import evaluate
@@ -19,6 +19,7 @@ from ._problem import Problem
 from ._recipes import Recipe, recipe
 from ._result import Options, write_json
 from ._run import CHECKPOINTS, checkpoint_in
+from ._storage import atomic
 from ._sweep import Member, sweep
 
 

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.typing import DTypeLike
 
-from ._files import atomic
 from ._model import Model
 from ._predict import compile_predict
 from ._problem import Problem
 from ._read_points import PointsError, check_ending, read_points
+from ._storage import atomic
 
 
 class Predicted(NamedTuple):

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ._files import atomic, library_versions
 from ._metrics import Metrics
 from ._model import Model
 from ._objective import objective
 from ._problem import Problem, with_conditions
 from ._recipes import recipe
 from ._report import StageReport, warnings
+from ._storage import atomic, library_versions
 
 
 @dataclass(frozen=True)

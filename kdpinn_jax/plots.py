@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from ._files import atomic
 from ._metrics import Metrics, grid, reference_values
 from ._model import Model
 from ._names import one_line
 from ._problem import Problem
 from ._report import StageReport
+from ._storage import atomic
 
 #: Points an axis of a picture.
 _RESOLUTION = 161

@@ -25,6 +25,9 @@ import jax
 import numpy as np
 
 import kdpinn_jax as kd
+from kdpinn_jax._checkpoint_file import LATEST, Content, Finished, Running, Unusable
+from kdpinn_jax._checkpoint_file import read as read_checkpoint
+from kdpinn_jax._checkpoint_file import write as write_checkpoint
 from kdpinn_jax._files import measured_errors
 from kdpinn_jax._history import read_history, write_history
 from kdpinn_jax._read_points import PointsError, read_points
@@ -90,6 +93,23 @@ def _read_history(path: Path) -> None:
         assert all((np.diff(report.record_steps) > 0).all() for report in stages)
 
 
+def _write_checkpoint(path: Path) -> None:
+    report, leaves = small_model().training[0], [np.zeros(3), np.array(2)]
+    rows = [{"loss": np.array(0.5), "step": np.array(20)}]
+    content = Content((Finished(report, 2.5),), (np.ones((2, 3)),), Running(leaves, rows, 2.5, 0.5), 3.0)
+    write_checkpoint(path.parent, content, {"problem": "burgers"})
+    (path.parent / LATEST).rename(path)
+
+
+def _read_checkpoint(path: Path) -> None:
+    try:
+        content, about = read_checkpoint(path)
+    except Unusable as why:
+        raise kd.CheckpointError(f"{path} {why}") from None
+    assert about == {"problem": "burgers"}
+    assert content.elapsed == 3.0
+
+
 _POINTS = np.random.default_rng(0).uniform((0, -1), (1, 1), (9, 2))
 #: One line a reader: the fuzz and the tests take every one of them.
 READERS = (
@@ -100,6 +120,7 @@ READERS = (
     Reader("fortran.npy", lambda path: np.save(path, np.asfortranarray(_POINTS)), _read_points, PointsError),
     Reader("history.csv", lambda path: write_history({"teacher": small_model().training}, path), _read_history,
            ValueError),
+    Reader("checkpoint.safetensors", _write_checkpoint, _read_checkpoint, kd.CheckpointError),
 )  # fmt: skip
 
 #: What damages numbers, names, brackets and lengths.
@@ -147,12 +168,13 @@ def damaged(content: bytes, rng: random.Random) -> bytes:
 
 
 def rewritten(content: bytes, change: Callable[[Any], Any] = id, about: Callable[[Any], Any] = id) -> bytes:
-    """A model's file with its header changed, and with ``about`` the description of its tensors."""
+    """A model or checkpoint with its header changed, and with ``about`` the description of its tensors."""
     length = int.from_bytes(content[:8], "little")
     outer = json.loads(content[8 : 8 + length])
-    header = json.loads(outer["__metadata__"]["kdpinn_jax"])
+    name = next(name for name in outer["__metadata__"] if name.startswith("kdpinn_jax"))
+    header = json.loads(outer["__metadata__"][name])
     change(header)
-    outer["__metadata__"]["kdpinn_jax"] = json.dumps(header)
+    outer["__metadata__"][name] = json.dumps(header)
     about(outer)
     text = json.dumps(outer).encode()
     return struct.pack("<Q", len(text)) + text + content[8 + length :]

@@ -25,9 +25,9 @@ from hypothesis import strategies as st
 
 import kdpinn_jax as kd
 from kdpinn_jax import _cli_types, _read_points
-from kdpinn_jax._files import atomic
 from kdpinn_jax._history import LARGEST
 from kdpinn_jax._names import one_line
+from kdpinn_jax._storage import atomic
 from kdpinn_jax.cli import main
 from kdpinn_jax.export import FORMATS
 from kdpinn_jax.export._describe import identifier
@@ -271,10 +271,10 @@ def test_the_fuzz_finds_nothing_in_a_second(tmp_path):
 
 # Words ----------------------------------------------------------------------------------------------------------------
 
-#: What a command does once its words are understood: no test here waits for it. _distill.fit stands for any training.
+#: What a command does once its words are understood: no test here waits for it. ``run_phases`` is any training.
 WORK = (
     *("_run.run", "_run.train_by", "_run.distill_by", "_metrics.evaluate", "_points.predict_file", "bench.bench"),
-    *("plots.solution", "plots.history", "_distill.fit"),
+    *("plots.solution", "plots.history", "_distill.run_phases", "_many.run_sweep"),
 )
 WORDS = (
     *("", " ", "-", "--", "-1", "0", "1", "1.5", "nan", "inf", "1e400", "1e-400", "9" * 5000, "0x10", "1_0", "١"),
@@ -310,7 +310,9 @@ def valid(command, parameter, good):
         return out.get(parameter.name, str(good / MODEL.name))
     if isinstance(parameter.type, _cli_types.Word):
         return next(iter(parameter.type.words()))
-    return "burgers" if parameter.type is _cli_types.PROBLEM else "1"
+    if isinstance(parameter.type, _cli_types.Vary):
+        return "seed=0:2"
+    return "burgers" if parameter.type is _cli_types.PROBLEM or parameter.name == "source" else "1"
 
 
 def call(command, parameter, value, good):

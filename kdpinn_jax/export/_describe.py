@@ -11,9 +11,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from .._files import atomic, library_versions
 from .._metrics import Metrics
 from .._model import Model
+from .._storage import atomic, library_versions
 
 
 def weights_hash(model: Model) -> str:
