@@ -62,6 +62,9 @@ from ._sampling import Sampling as Sampling
 from ._sampling import box as box
 from ._sampling import faces as faces
 from ._sampling import union as union
+from ._search import Candidate as Candidate
+from ._search import Search as Search
+from ._search import search as search
 from ._soft_target import gaussian_kl as gaussian_kl
 from ._soft_target import huber as huber
 from ._soft_target import soft_target as soft_target

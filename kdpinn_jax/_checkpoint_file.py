@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -79,7 +80,7 @@ def read(path: Path) -> tuple[Content, dict[str, Any]]:
     Raises:
         Unusable: it is damaged, or other versions wrote it.
     """
-    if not path.is_file():  # a pipe would wait for a writer
+    if not os.path.isfile(path):  # a pipe would wait for a writer
         raise Unusable("is no file")
     metadata: dict[str, str] = {}
     try:

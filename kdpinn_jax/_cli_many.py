@@ -73,6 +73,57 @@ def sweep(
     click.echo(as_json_text(rows) if as_json else _tables.of_sweep(rows, [name for name, _ in varied], out))
 
 
+@click.command()
+@click.argument("teacher", type=FILE)
+@click.option("--out", type=FILE, required=True, metavar="DIR", help="Folder of the results; made if need be.")
+@click.option("--max-error", type=cli.Positive(), metavar="NUMBER", help="The relative L2 error that will do.")
+@click.option("--max-latency", type=cli.Positive(), metavar="MICROSECONDS", help="Of a call of --points points.")
+@click.option(
+    "--engine",
+    type=cli.Word("engine", cli.engines),
+    metavar="jit|c",
+    default="jit",
+    show_default=True,
+    help="What is timed, on one core: compile_predict or the C export.",
+)
+@click.option("--points", type=click.IntRange(1, 10_000_000), default=10_000, show_default=True, help="Points a call.")
+@click.option("--widths", type=cli.Layers(), help="Of hidden layers, that are tried; default 4,6,8,12,16,20,28.")
+@click.option("--depths", type=cli.Layers(), help="Numbers of hidden layers that are tried; default 1,2,3.")
+@click.option("--activations", type=cli.Words("activation", cli.activations), metavar="NAMES", help="Default tanh.")
+@cli.survival_options
+@cli.JSON
+def search(
+    teacher: Path,
+    out: Path,
+    as_json: bool,
+    quiet: bool,
+    resume: bool,
+    checkpoint_every: float,
+    **budget_and_family: Any,
+) -> None:
+    """Find the smallest student of a teacher that meets an error, a latency, or both.
+
+    \b
+    kdpinn search runs/burgers/teacher.safetensors --max-error 1e-3 --out runs/search
+
+    Distils a family of networks, trains the promising ones on, and writes search.csv, search.json, search.png, the
+    models of the Pareto front, and the one chosen as student.safetensors.
+    """
+    from . import _many
+    from ._files import load
+    from ._result import Options
+    from ._result import as_json as as_json_text
+
+    cli.use_cores(None)
+    cli.set_up_jax()
+    model = load(teacher)
+    cli.make_folder(out)
+    options = Options(progress=False if quiet else None, resume=resume, checkpoint_every=checkpoint_every)
+    given = {name: value for name, value in budget_and_family.items() if value is not None}
+    content = _many.run_search(model, out, options, say=(lambda _: None) if quiet else _say, **given)
+    click.echo(as_json_text(content) if as_json else _tables.of_search(content, out))
+
+
 def _source(text: str, options: Mapping[str, Any]) -> "tuple[Problem | Model, Options]":
     """The problem or the teacher that is meant, under the options' conditions, and the options as one value."""
     from ._files import load

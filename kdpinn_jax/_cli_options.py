@@ -16,10 +16,12 @@ import click
 
 from ._cli_types import PROBLEM as PROBLEM
 from ._cli_types import Assignment, Layers, Range, Seconds, activations, presets, recipes
+from ._cli_types import Positive as Positive
 from ._cli_types import Sizes as Sizes
 from ._cli_types import Vary as Vary
 from ._cli_types import Word as Word
 from ._cli_types import Words as Words
+from ._cli_types import engines as engines
 from ._cli_types import formats as formats
 from ._cli_types import methods as methods
 from ._names import nearest, one_line
@@ -70,6 +72,18 @@ class Commands(click.Group):
             raise
 
 
+_SURVIVAL = [
+    click.option("--quiet", is_flag=True, help="No progress on stderr."),
+    click.option("--resume", is_flag=True, help="Go on from the checkpoint of a run that was stopped or killed."),
+    click.option(
+        "--checkpoint-every",
+        type=Seconds(),
+        metavar="SECONDS",
+        default=30.0,
+        show_default=True,
+        help="Between two checkpoints.",
+    ),
+]
 _TRAINING = [
     click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed."),
     click.option(
@@ -115,16 +129,7 @@ _TRAINING = [
         metavar="SECONDS",
         help="Wall time for all training, compiling too, in place of the preset's; run shares it out.",
     ),
-    click.option("--quiet", is_flag=True, help="No progress on stderr."),
-    click.option("--resume", is_flag=True, help="Go on from the checkpoint of a run that was stopped or killed."),
-    click.option(
-        "--checkpoint-every",
-        type=Seconds(),
-        metavar="SECONDS",
-        default=30.0,
-        show_default=True,
-        help="Between two checkpoints.",
-    ),
+    *_SURVIVAL,
 ]
 CONDITIONS = click.option(
     "--conditions",
@@ -140,6 +145,13 @@ RANGES = click.option(
     help="A coefficient that becomes an input, and its range, such as nu=0.005,0.05: one model for all. Repeatable.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="JSON on stdout, for machines.")
+
+
+def survival_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of what takes long, and may have to go on after its process died."""
+    for option in reversed(_SURVIVAL):
+        command = option(command)
+    return command
 
 
 def training_options(command: Callable[..., Any]) -> Callable[..., Any]:

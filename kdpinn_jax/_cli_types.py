@@ -21,8 +21,9 @@ MOST_MEMBERS = 10_000
 MOST_POINTS, MOST_SIZES = 10_000_000, 100
 
 
-class Seconds(click.ParamType):
-    name = "seconds"
+class Positive(click.ParamType):
+    name = "number"
+    what = "a positive number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
@@ -30,8 +31,13 @@ class Seconds(click.ParamType):
         except ValueError:
             number = math.nan
         if not math.isfinite(number) or number <= 0:
-            self.fail(f"{value!r} is not a positive number of seconds", param, ctx)
+            self.fail(f"{value!r} is not {self.what}", param, ctx)
         return number
+
+
+class Seconds(Positive):
+    name = "seconds"
+    what = "a positive number of seconds"
 
 
 class Assignment(click.ParamType):
@@ -187,6 +193,12 @@ def activations() -> Iterable[str]:
     from ._network import ACTIVATIONS
 
     return ACTIVATIONS
+
+
+def engines() -> Iterable[str]:
+    from ._search import ENGINES
+
+    return ENGINES
 
 
 def formats() -> Iterable[str]:

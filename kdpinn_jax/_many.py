@@ -1,4 +1,4 @@
-"""What ``kdpinn sweep`` does: members by the options, their training, and the files that record it."""
+"""What ``kdpinn sweep`` and ``kdpinn search`` do: members by the options, and the files that record their outcome."""
 
 import contextlib
 import csv
@@ -18,7 +18,8 @@ from ._network import MLP
 from ._problem import Problem
 from ._recipes import Recipe, recipe
 from ._result import Options, write_json
-from ._run import CHECKPOINTS, checkpoint_in
+from ._run import CHECKPOINTS, checkpoint_in, imitation
+from ._search import search
 from ._storage import atomic
 from ._sweep import Member, sweep
 
@@ -84,7 +85,7 @@ def run_sweep(
             source,
             made,
             network=network,
-            imitate=chosen.imitate,
+            imitate=imitation(source, chosen) if isinstance(source, Model) else (),
             stages=chosen.student if student else chosen.teacher,
             chunk=chunk,
             # The seeds of run, train and distill.
@@ -101,15 +102,58 @@ def run_sweep(
                 old.unlink()
             for i in best:
                 save(models[i], out / f"member-{i:03d}.safetensors", metrics=found[i])
-            _write_table(out, rows)
+            _write_table(out / "sweep.csv", rows)
             write_json({"problem": models[0].problem.name, "best": best, "members": rows}, out / "sweep.json")
             plots.sweep(rows, list(made[0].varied), out / "sweep.png")
             checkpoint.remove()
     return rows
 
 
-def _write_table(out: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    with atomic(out / "sweep.csv") as temporary, temporary.open("w", newline="") as file:
+def run_search(
+    teacher: Model, out: Path, options: Options, *, say: Callable[[str], None], **budget_and_family: Any
+) -> dict[str, Any]:
+    """Search and write it all into ``out``: search.csv, search.json, search.png, the models of the front as
+    NAME.safetensors and the chosen one as student.safetensors. Returns search.json's content.
+
+    Raises:
+        RuntimeError: another run writes into ``out``, or no compiler. CheckpointError: as ``run_sweep``.
+    """
+    from . import plots  # matplotlib takes half a second to import
+
+    with only_writer(out):
+        checkpoint = checkpoint_in(out / CHECKPOINTS, options, say)
+        found = search(
+            teacher,
+            imitate=imitation(teacher, recipe(teacher.problem)),
+            key=lambda seed: jax.random.split(jax.random.key(seed))[1],
+            progress=options.progress,
+            checkpoint=checkpoint,
+            say=say,
+            **budget_and_family,
+        )
+        rows = found.rows()
+        for candidate in found.candidates:
+            (out / f"{candidate.name}.safetensors").unlink(missing_ok=True)
+            if candidate.name in found.front:
+                save(candidate.model, out / f"{candidate.name}.safetensors", metrics=evaluate(candidate.model))
+        save(found.chosen.model, out / "student.safetensors", metrics=evaluate(found.chosen.model))
+        _write_table(out / "search.csv", rows)
+        content = {
+            "problem": teacher.problem.name,
+            "engine": found.engine,
+            "points": found.points,
+            "chosen": found.chosen.name,
+            "miss": found.miss,
+            "candidates": rows,
+        }
+        write_json(content, out / "search.json")
+        plots.front(rows, out / "search.png", engine=found.engine, points=found.points)
+        checkpoint.remove()
+    return content
+
+
+def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    with atomic(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

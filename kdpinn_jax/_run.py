@@ -19,9 +19,10 @@ from ._model import Model
 from ._network import MLP
 from ._predict import compile_predict
 from ._problem import Problem
-from ._recipes import recipe
+from ._recipes import Recipe, recipe
 from ._report import TrainingInterrupted, warnings
 from ._result import Options, result_of, write_json
+from ._stages import Stage
 
 
 def train_by(
@@ -51,8 +52,7 @@ def distill_by(teacher: Model, options: Options, checkpoint: Checkpoint | None =
         teacher,
         jax.random.split(jax.random.key(options.seed))[1],
         network=network,
-        # A teacher that got nowhere, or somewhere else, would have to be unlearnt.
-        imitate=chosen.imitate if is_trained(teacher) and not warnings(teacher.training) else (),
+        imitate=imitation(teacher, chosen),
         stages=chosen.student,
         weights=dict(chosen.weights) | dict(options.weights),
         coefficients=options.coefficients,
@@ -61,6 +61,11 @@ def distill_by(teacher: Model, options: Options, checkpoint: Checkpoint | None =
         track_error=True,
         checkpoint=checkpoint,
     )
+
+
+def imitation(teacher: Model, chosen: Recipe) -> tuple[Stage, ...]:
+    """The recipe's stages of imitation; a teacher that got nowhere, or somewhere else, would have to be unlearnt."""
+    return chosen.imitate if is_trained(teacher) and not warnings(teacher.training) else ()
 
 
 def _network(default: MLP, layers: tuple[int, ...] | None, activation: str | None) -> MLP:

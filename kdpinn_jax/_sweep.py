@@ -13,7 +13,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from ._batch import Batch, Numbers, over
-from ._checkpoint import Checkpoint, identity, opened
+from ._checkpoint import Checkpoint, digest, identity, opened
 from ._distill import IMITATE, STAGES, Part, part_keys, plan_student, plan_teacher
 from ._fit import check
 from ._loop import Phase, Watch, run_phases
@@ -22,6 +22,7 @@ from ._network import MLP
 from ._problem import Problem, Term
 from ._report import Fit, StageReport
 from ._stages import Ending, Stage
+from ._types import Params
 
 #: Members that a GPU or a TPU trains at a time; a core of a CPU trains one, whose working set then fits its cache.
 CHUNK = 64
@@ -35,6 +36,7 @@ class Member:
         seed: of its random key.
         network, stages: None takes those of the sweep.
         coefficients, weights: those that differ from the problem's.
+        start: parameters to go on from, in place of fresh ones.
         varied: what tables call it, ``{"nu": 0.01}``.
     """
 
@@ -43,6 +45,7 @@ class Member:
     stages: tuple[Stage, ...] | None = None
     coefficients: Mapping[str, float] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
+    start: Params | None = None
     varied: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -96,13 +99,14 @@ def sweep(
     for i, member in enumerate(members):
         plan = _plan(source, member, network, imitate, stages, terms)
         check(plan[-1].stages, time_budget)
-        groups.setdefault(_shape(plan), []).append((i, plan))
+        groups.setdefault((_shape(plan), member.start is None), []).append((i, plan))
     models: dict[int, Model] = {}
     for number, group in enumerate(groups.values()):
         folder = checkpoint and replace(checkpoint, folder=Path(checkpoint.folder) / f"group-{number}")
         share = (time_budget or math.inf) * len(group) / len(members)
         keys = [key(members[i].seed) for i, _ in group]
-        trained = _train_group([plan for _, plan in group], keys, mesh, chunk, share, progress, folder)
+        starts = [members[i].start for i, _ in group]
+        trained = _train_group([plan for _, plan in group], keys, starts, mesh, chunk, share, progress, folder)
         models |= {i: model for (i, _), model in zip(group, trained, strict=True)}
     return tuple(models[i] for i in range(len(members)))
 
@@ -130,6 +134,7 @@ def _shape(plan: Sequence[Part]) -> Any:
 def _train_group(
     plans: Sequence[Sequence[Part]],
     keys: Sequence[Array],
+    starts: Sequence[Params | None],
     mesh: Mesh,
     chunk: int,
     budget: float,
@@ -140,6 +145,7 @@ def _train_group(
     count = len(plans)
     idle = -count % mesh.size  # a device more than members left trains the last one once more
     plans, keys = [*plans, *[plans[-1]] * idle], [*keys, *[keys[-1]] * idle]
+    starts = [*starts, *[starts[-1]] * idle]
     split = jax.vmap(jax.random.split)(jnp.stack(keys))
     its_keys = [
         jnp.stack(of) for of in zip(*(part_keys(p, k) for p, k in zip(plans, split[:, 1], strict=True)), strict=True)
@@ -150,9 +156,13 @@ def _train_group(
         Phase(batch, stages, key, until * budget) for (batch, stages, until), key in zip(parts, its_keys, strict=True)
     ]
     numbers = [(replace(p.objective, **p.numbers._asdict()), stages, None) for p, stages, _ in parts]
-    with opened(checkpoint, lambda: identity(numbers, jnp.stack(keys))) as journal:
+    about = {"initial parameters": digest(starts)}
+    with opened(checkpoint, lambda: identity(numbers, jnp.stack(keys)) | about) as journal:
         watch = Watch(journal, progress, budget if math.isfinite(budget) else None)
-        fitted = run_phases(parts[-1][0].init(split[:, 0]), phases, watch)
+        batch = parts[-1][0]
+        begun = starts[0] is not None
+        params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts) if begun else batch.init(split[:, 0])
+        fitted = run_phases(params, phases, watch)
     fitted = jax.tree.map(np.asarray, fitted)
     return [_member(plan[-1], fitted, i) for i, plan in enumerate(plans[:count])]
 

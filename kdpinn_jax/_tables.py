@@ -56,6 +56,20 @@ def of_sweep(rows: Sequence[Mapping[str, Any]], varied: Sequence[str], out: Path
     return "\n".join([*(line.rstrip() for line in lines), f"in {out}"])
 
 
+def of_search(content: Mapping[str, Any], out: Path) -> str:
+    """A line a member of the front and the teacher's; which one is chosen and whether it meets the budget."""
+    lines = [f"{'':18} {'parameters':>10} {'relative L2':>12} {'µs':>9} {'ns/point':>9} {'cheaper':>8}"]
+    for row in content["candidates"]:
+        if row["role"] != "candidate":
+            lines.append(
+                f"{row['name']:18} {row['parameters'] or '':>10} {row['relative_l2']:12.2e} {row['microseconds']:9.2f} "
+                f"{row['ns_a_point']:9.1f} {row['times_cheaper']:7.1f}x"
+            )
+    meets = "meets the budget" if content["miss"] <= 1 else f"misses the budget by a factor of {content['miss']:.3g}"
+    what = f"{content['engine']}, {content['points']} points a call"
+    return "\n".join([*lines, f"{content['chosen']} {meets} ({what})", f"in {out}"])
+
+
 def _cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 

@@ -363,3 +363,4 @@ def _draw_history(path: Path, out: Path) -> None:
 
 
 main.add_command(_cli_many.sweep)
+main.add_command(_cli_many.search)

@@ -274,7 +274,7 @@ def test_the_fuzz_finds_nothing_in_a_second(tmp_path):
 #: What a command does once its words are understood: no test here waits for it. ``run_phases`` is any training.
 WORK = (
     *("_run.run", "_run.train_by", "_run.distill_by", "_metrics.evaluate", "_points.predict_file", "bench.bench"),
-    *("plots.solution", "plots.history", "_distill.run_phases", "_many.run_sweep"),
+    *("plots.solution", "plots.history", "_distill.run_phases", "_many.run_sweep", "_many.run_search"),
 )
 WORDS = (
     *("", " ", "-", "--", "-1", "0", "1", "1.5", "nan", "inf", "1e400", "1e-400", "9" * 5000, "0x10", "1_0", "١"),

@@ -2,4 +2,5 @@
 
 from ._bench import SIZES as SIZES
 from ._bench import bench as bench
+from ._bench import measured as measured
 from ._methods import METHODS as METHODS
