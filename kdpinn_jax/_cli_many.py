@@ -37,6 +37,9 @@ def _say(message: str) -> None:
 @click.option("--keep", type=click.IntRange(0), default=3, show_default=True, help="Models saved, the best ones.")
 @click.option("--chunk", type=click.IntRange(1), help="Members a device holds at a time; default 1 on a CPU.")
 @click.option("--devices", type=click.IntRange(1, 1024), help="CPU cores to use; default all.")
+@click.option(
+    "--distributed", is_flag=True, help="One of several processes, as Slurm, Open MPI or a TPU pod start them."
+)
 @cli.CONDITIONS
 @cli.training_options
 @cli.JSON
@@ -47,6 +50,7 @@ def sweep(
     keep: int,
     chunk: int | None,
     devices: int | None,
+    distributed: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -63,6 +67,8 @@ def sweep(
 
     cli.use_cores(devices)
     cli.set_up_jax()
+    if distributed:
+        cli.join_processes()
     what, chosen = _source(source, options)
     try:
         made = _many.members_by(what, chosen, dict(varied))
@@ -70,7 +76,8 @@ def sweep(
         raise click.BadParameter(str(error)) from None
     cli.make_folder(out)
     rows = _many.run_sweep(what, made, out, chosen, keep=keep, chunk=chunk, say=_say)
-    click.echo(as_json_text(rows) if as_json else _tables.of_sweep(rows, [name for name, _ in varied], out))
+    if cli.is_first_process():
+        click.echo(as_json_text(rows) if as_json else _tables.of_sweep(rows, [name for name, _ in varied], out))
 
 
 @click.command()

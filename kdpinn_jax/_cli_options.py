@@ -271,3 +271,20 @@ def use_cores(count: int | None) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with contextlib.suppress(RuntimeError):  # JAX has begun, in a caller's process: it keeps the devices it has
         jax.config.update("jax_num_cpu_devices", count or cores)
+
+
+def join_processes() -> None:
+    """One program in several processes: JAX finds out from its surroundings how many they are, and which this is."""
+    import jax
+
+    try:
+        jax.distributed.initialize()
+    except (ValueError, RuntimeError) as error:
+        raise click.ClickException(f"--distributed: {error}; start it by srun, mpirun or on a TPU pod") from None
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that speaks."""
+    import jax
+
+    return jax.process_index() == 0
