@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
@@ -14,6 +13,15 @@ import numpy as np
 import pytest
 
 import kdpinn_jax as kd
+
+PROBLEM = """
+residual = lambda u, z, c: kd.derivative(u, 0)(z) + u(z)
+terms = {
+    "residual": kd.Term(kd.box((0,), (1,)), residual, count=33),
+    "initial": kd.Term(kd.box((0,), (0,)), kd.dirichlet(1.0), count=1),
+}
+decay = kd.Problem(name="decay", axes=("t",), fields=("u",), lower=(0.0,), upper=(1.0,), terms=terms)
+"""
 
 #: A teacher with its points split over all devices, and a sweep of its students.
 SCRIPT = """
@@ -27,12 +35,7 @@ jax.config.update("jax_enable_x64", True)
 jax.distributed.initialize(f"localhost:{port}", 2, rank, heartbeat_timeout_seconds=10)
 assert jax.device_count() == 4
 
-residual = lambda u, z, c: kd.derivative(u, 0)(z) + u(z)
-terms = {
-    "residual": kd.Term(kd.box((0,), (1,)), residual, count=33),
-    "initial": kd.Term(kd.box((0,), (0,)), kd.dirichlet(1.0), count=1),
-}
-decay = kd.Problem(name="decay", axes=("t",), fields=("u",), lower=(0.0,), upper=(1.0,), terms=terms)
+{problem}
 network, short = kd.MLP((4,)), (kd.LevenbergMarquardt(5),)
 teacher = kd.train_teacher(
     decay,
@@ -56,7 +59,7 @@ def start(tmp_path):
     root, started = str(Path(__file__).parents[1]), []
 
     def start(rank, port, teaching):
-        words = [sys.executable, "-c", textwrap.dedent(SCRIPT), port, rank, tmp_path, teaching]
+        words = [sys.executable, "-c", SCRIPT.replace("{problem}", PROBLEM), port, rank, tmp_path, teaching]
         environment = os.environ | {"PYTHONPATH": root}
         started.append(subprocess.Popen(list(map(str, words)), env=environment, stderr=subprocess.PIPE, text=True))
         return started[-1]
@@ -74,7 +77,7 @@ def free_port():
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_numbers_of_one(decay, start, tmp_path):
+def test_two_processes_have_the_numbers_of_one(start, tmp_path):
     """One dies in the middle, the other one stops and says why; started again, they go on and end."""
     port = free_port()
     first, second = (start(rank, port, 400) for rank in (0, 1))
@@ -94,21 +97,12 @@ def test_two_processes_have_the_numbers_of_one(decay, start, tmp_path):
         _, words = process.communicate(timeout=120)
         assert process.returncode == 0, words
     network, short = kd.MLP((4,)), (kd.LevenbergMarquardt(5),)
-    problem = kd.Problem(
-        name="decay",
-        axes=("t",),
-        fields=("u",),
-        lower=(0.0,),
-        upper=(1.0,),
-        terms={
-            "residual": kd.Term(kd.box((0,), (1,)), lambda u, z, c: kd.derivative(u, 0)(z) + u(z), count=33),
-            "initial": kd.Term(kd.box((0,), (0,)), kd.dirichlet(1.0), count=1),
-        },
-    )
+    ours = {"kd": kd}
+    exec(PROBLEM, ours)
     stages = (kd.Adam(400, 1e-2), *short)
-    teacher = kd.train_teacher(problem, jax.random.key(0), network=network, stages=stages)
+    teacher = kd.train_teacher(ours["decay"], jax.random.key(0), network=network, stages=stages)
     z = np.linspace(0, 1, 9)[:, None]
-    found = [kd.load(tmp_path / f"{i}.safetensors", problem=problem) for i in range(4)]
+    found = [kd.load(tmp_path / f"{i}.safetensors", problem=ours["decay"]) for i in range(4)]
     np.testing.assert_allclose(found[0](z), teacher(z), rtol=1e-6)
     for i, student in enumerate(found[1:]):
         alone = kd.distill(teacher, jax.random.key(i), network=network, imitate=(kd.Adam(20),), stages=short)
