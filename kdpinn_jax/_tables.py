@@ -65,7 +65,9 @@ def of_search(content: Mapping[str, Any], out: Path) -> str:
                 f"{row['name']:18} {row['parameters'] or '':>10} {row['relative_l2']:12.2e} {row['microseconds']:9.2f} "
                 f"{row['ns_a_point']:9.1f} {row['times_cheaper']:7.1f}x"
             )
-    meets = "meets the budget" if content["miss"] <= 1 else f"misses the budget by a factor of {content['miss']:.3g}"
+    miss = content["miss"]
+    meets = "meets the budget" if miss <= 1 else f"misses the budget by a factor of {miss:.3g}"
+    meets = meets if miss else "is the most accurate"  # no budget was given
     what = f"{content['engine']}, {content['points']} points a call"
     return "\n".join([*lines, f"{content['chosen']} {meets} ({what})", f"in {out}"])
 

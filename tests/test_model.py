@@ -5,6 +5,7 @@ import json
 import struct
 from dataclasses import replace
 
+import fuzz
 import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
@@ -23,19 +24,7 @@ Z = np.random.default_rng(1).uniform(0, 1, (5, 2))
 @pytest.fixture(scope="module")
 def model(untrained):
     """A small Burgers model with a training record, made by hand."""
-    report = kd.StageReport(
-        stage="Adam",
-        planned=40,
-        steps=30,
-        ending=int(kd.Ending.TIME_BUDGET),
-        record_steps=np.array([20, 30]),
-        history={"residual": np.array([0.5, 0.25]), "loss": np.array([0.75, 0.375])},
-        fresh_loss=0.5,
-        seconds_compiling=1.5,
-        seconds=2.5,
-        record_seconds=np.array([1.0, 2.5]),
-    )
-    return replace(untrained(BURGERS, 1, kd.MLP((3, 2))), training=(report,))
+    return replace(untrained(BURGERS, 1, kd.MLP((3, 2))), training=fuzz.small_model().training)
 
 
 @pytest.fixture(scope="module")

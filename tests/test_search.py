@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from hypothesis import given
 
 import kdpinn_jax as kd
-from kdpinn_jax import _search
+from kdpinn_jax import _batch, _search, plots
 from kdpinn_jax._search import Candidate, choice, promising
 from kdpinn_jax.cli import main
 
@@ -67,7 +67,8 @@ def test_a_search(decay, untrained, tmp_path, monkeypatch):
     monkeypatch.setattr(_search, "_latency", lambda *_: told)
     short = {"steps": 8, "imitate": (kd.LevenbergMarquardt(4),), "rungs": (1, 2)}
     teacher, lines = untrained(decay, 1), []
-    found = kd.search(teacher, max_error=1e-9, widths=(1, 4), depths=(1,), seeds=(0, 1), say=lines.append, **short)
+    asked = {"max_error": 1e-9, "widths": (1, 4), "depths": (1,), "seeds": (0, 1), **short}
+    found = kd.search(teacher, **asked, say=lines.append, checkpoint=kd.Checkpoint(tmp_path / "c"))
     assert [candidate.name for candidate in found.candidates] == ["tanh-1", "tanh-4"]
     assert found.chosen.name == "tanh-4"
     assert found.miss == pytest.approx(found.chosen.error / 1e-9)  # nobody is so good: the nearest is
@@ -78,8 +79,9 @@ def test_a_search(decay, untrained, tmp_path, monkeypatch):
     assert json.dumps(rows)
     assert lines[0].startswith("rung 1 of 2: 2 networks")
     assert lines[1].startswith("rung 2 of 2: 1 networks")
-    from kdpinn_jax import plots
-
+    monkeypatch.setattr(_batch.Batch, "advance", None)  # what had ended is read back, and not trained again
+    again = kd.search(teacher, **asked, checkpoint=kd.Checkpoint(tmp_path / "c"))
+    jax.tree.map(np.testing.assert_array_equal, again.chosen.model.params, found.chosen.model.params)
     plots.front(rows, tmp_path / "front.png", engine="c", points=9)
     assert (tmp_path / "front.png").stat().st_size > 5000
 
@@ -94,6 +96,22 @@ def test_errors(decay, untrained):
     ):
         with pytest.raises(ValueError, match=expected):
             kd.search(teacher, **words)
+
+
+def test_a_search_that_goes_on_keeps_its_latencies(decay, untrained, tmp_path):
+    """Measured anew they would differ, and others would be trained on."""
+    (tmp_path / "latency.json").write_text('{"teacher": 2.0, "tanh-4": 1.0}')
+    found = _search._latency(untrained(decay), {"tanh-4": kd.MLP((4,))}, "jit", 16, kd.Checkpoint(tmp_path))
+    assert found == {"teacher": 2.0, "tanh-4": 1.0}
+
+
+@pytest.mark.slow
+def test_latency_of_a_problem_of_ones_own(decay, untrained, tmp_path):
+    """It cannot be loaded by another process; and it is kept."""
+    found = _search._latency(untrained(decay), {"tanh-4": kd.MLP((4,))}, "jit", 16, kd.Checkpoint(tmp_path))
+    assert set(found) == {"teacher", "tanh-4"}
+    assert all(0 < value < 1e6 for value in found.values())
+    assert json.loads((tmp_path / "latency.json").read_text()) == found
 
 
 @pytest.mark.slow
