@@ -101,7 +101,7 @@ def test_the_command(models, tmp_path):
     ("words", "message"),
     [
         (["--methods", "jit"], "method 'jit' is unknown; did you mean 'jax.jit'?"),
-        (["--sizes", "0"], "is not a list of numbers of points"),
+        (["--sizes", "0"], "numbers of 1 to 10000000 points"),
         ([], "no such file"),
     ],
 )
