@@ -106,6 +106,7 @@ def test_a_training_that_ended_is_read_back(decay, tmp_path, whole):
     assert not (tmp_path / "c").exists()
 
 
+@pytest.mark.slow
 def test_teacher_and_student(decay, tmp_path):
     """A student's imitation and its training are one training with one clock."""
     short = (kd.Adam(10, 1e-2),)

@@ -57,10 +57,8 @@ def alone(decay, members):
     ]
 
 
-@pytest.mark.parametrize(
-    ("devices", "chunk"),
-    [(1, None), pytest.param(2, 2, marks=pytest.mark.slow), pytest.param(4, None, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("devices", "chunk"), [(1, None), (2, 2), (4, None)])
 def test_a_member_has_the_numbers_of_its_own_training(decay, members, alone, devices, chunk):
     models = kd.sweep(decay, members, network=NETWORK, stages=STAGES, devices=jax.devices()[:devices], chunk=chunk)
     for model, theirs in zip(models, alone, strict=True):
@@ -106,8 +104,9 @@ def test_a_sweep_goes_on(decay, members, tmp_path, monkeypatch):
         run(members[1:3], checkpoint=kd.Checkpoint(tmp_path / "c"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", [kd.Adam(20, 1e-2), kd.LevenbergMarquardt(5, sampling=kd.ADAPTIVE)])
-@pytest.mark.parametrize("devices", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("devices", [2, 4])
 def test_points_split_over_devices(decay, stage, devices):
     """33 points: the shares are filled up."""
     measured = {"data": kd.data(np.linspace(0, 1, 33)[:, None], np.exp(-np.linspace(0, 1, 33))[:, None])}
@@ -138,6 +137,7 @@ def test_members(decay, untrained):
         kd.sweep(decay, made, chunk=0)
 
 
+@pytest.mark.slow
 def test_the_best_come_first(decay, members, alone):
     rows = kd.table(members, alone, [kd.evaluate(model) for model in alone])
     order = kd.ranked(rows)
