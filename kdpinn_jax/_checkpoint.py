@@ -24,7 +24,7 @@ from ._checkpoint_file import LATEST, PREVIOUS, Content, Finished, Running, Unus
 from ._lock import only_writer
 from ._objective import Objective
 from ._report import StageReport
-from ._types import Params
+from ._types import Params, is_key
 
 _Tree = TypeVar("_Tree")
 
@@ -207,20 +207,16 @@ def digest(tree: Any) -> str:
 
 def _leaves(tree: Any) -> list[np.ndarray]:
     def plain(leaf: Any) -> np.ndarray:
-        return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+        return np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
 
     return [plain(leaf) for leaf in jax.tree.leaves(tree)]
-
-
-def _is_key(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _restored(template: _Tree, leaves: Sequence[np.ndarray]) -> _Tree:
     """The leaves in the form of ``template``."""
 
     def one(like: Any, leaf: np.ndarray) -> Array:
-        if _is_key(like):
+        if is_key(like):
             return jax.random.wrap_key_data(jnp.asarray(leaf), impl=jax.random.key_impl(like))
         if (leaf.shape, leaf.dtype) != (like.shape, like.dtype):
             raise CheckpointError(

@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 FILE = click.Path(path_type=Path)
 
 
-def _say(message: str) -> None:
-    click.echo(message, err=True)
-
-
 @click.command()
 @click.argument("source", metavar="PROBLEM|TEACHER")
 @click.option("--out", type=FILE, required=True, metavar="DIR", help="Folder of the results; made if need be.")
@@ -63,7 +59,6 @@ def sweep(
     Writes sweep.csv, sweep.json, sweep.png and the best members as member-NNN.safetensors.
     """
     from . import _many
-    from ._result import as_json as as_json_text
 
     cli.use_cores(devices)
     cli.set_up_jax()
@@ -75,9 +70,10 @@ def sweep(
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
     cli.make_folder(out)
-    rows = _many.run_sweep(what, made, out, chosen, keep=keep, chunk=chunk, say=_say)
+    rows = _many.run_sweep(what, made, out, chosen, keep=keep, chunk=chunk, say=cli.say)
     if cli.is_first_process():
-        click.echo(as_json_text(rows) if as_json else _tables.of_sweep(rows, [name for name, _ in varied], out))
+        names = [name for name, _ in varied]
+        cli.print_json(rows) if as_json else click.echo(_tables.of_sweep(rows, names, out))
 
 
 @click.command()
@@ -119,7 +115,6 @@ def search(
     from . import _many
     from ._files import load
     from ._result import Options
-    from ._result import as_json as as_json_text
 
     cli.use_cores(None)
     cli.set_up_jax()
@@ -127,8 +122,8 @@ def search(
     cli.make_folder(out)
     options = Options(progress=False if quiet else None, resume=resume, checkpoint_every=checkpoint_every)
     given = {name: value for name, value in budget_and_family.items() if value is not None}
-    content = _many.run_search(model, out, options, say=(lambda _: None) if quiet else _say, **given)
-    click.echo(as_json_text(content) if as_json else _tables.of_search(content, out))
+    content = _many.run_search(model, out, options, say=(lambda _: None) if quiet else cli.say, **given)
+    cli.print_json(content) if as_json else click.echo(_tables.of_search(content, out))
 
 
 def _source(text: str, options: Mapping[str, Any]) -> "tuple[Problem | Model, Options]":

@@ -147,6 +147,18 @@ RANGES = click.option(
 JSON = click.option("--json", "as_json", is_flag=True, help="JSON on stdout, for machines.")
 
 
+def say(message: str) -> None:
+    """A line on stderr."""
+    click.echo(message, err=True)
+
+
+def print_json(content: Any) -> None:
+    """JSON on stdout."""
+    from ._result import as_json
+
+    click.echo(as_json(content))
+
+
 def survival_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of what takes long, and may have to go on after its process died."""
     for option in reversed(_SURVIVAL):

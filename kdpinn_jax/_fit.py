@@ -21,7 +21,7 @@ from ._processes import agreed, on_host, placed
 from ._report import Fit, StageReport
 from ._residuals import split_over
 from ._stages import Ending, Stage
-from ._types import Params, Points, is_traced
+from ._types import Params, Points, is_key, is_traced
 
 
 def begin(objective: Objective, stage: Stage, params: Params, key: Array, broken: ArrayLike = False) -> State:
@@ -37,8 +37,7 @@ def begin(objective: Objective, stage: Stage, params: Params, key: Array, broken
 
 
 def _strong(leaf: Array) -> Array:
-    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return leaf if is_key else jax.lax.convert_element_type(leaf, leaf.dtype)
+    return leaf if is_key(leaf) else jax.lax.convert_element_type(leaf, leaf.dtype)
 
 
 def _step(objective: Objective, stage: Stage, state: State, count: Array) -> State:
@@ -195,8 +194,12 @@ def fit(
     if is_traced(objective, params, key, tuple(stages)):
         return _fit_traced(objective, params, key, stages, record_every)
     objective = replace(objective, mesh=split_over(devices))
-    about = {"initial parameters": digest(params), "record_every": record_every}
-    with opened(checkpoint, lambda: identity([(objective, tuple(stages), None)], key) | about) as journal:
+
+    def identified() -> dict[str, Any]:  # a digest takes all numbers to the host: only a checkpoint is worth it
+        about = {"initial parameters": digest(params), "record_every": record_every}
+        return identity([(objective, tuple(stages), None)], key) | about
+
+    with opened(checkpoint, identified) as journal:
         watch = Watch(journal, progress, time_budget, monitor, record_every)
         return run_phases(params, [Phase(alone(objective), stages, key, time_budget or np.inf)], watch)
 

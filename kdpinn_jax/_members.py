@@ -39,7 +39,7 @@ def members(
             (``learning_rate``, ``damping``; in every stage that has it).
 
     Raises:
-        ValueError: an unknown name, a name of two things, or no values.
+        ValueError: an unknown name, or one without values.
     """
     problem = source.problem if isinstance(source, Model) else source
     network = network or (problem.student if isinstance(source, Model) else problem.teacher)

@@ -13,6 +13,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from ._types import is_key
+
 
 def _several(mesh: Mesh | None) -> bool:
     return mesh is not None and mesh.is_multi_process
@@ -26,7 +28,7 @@ def placed(tree: Any, mesh: Mesh | None, spec: PartitionSpec) -> Any:
     sharding = NamedSharding(mesh, spec)
 
     def place(leaf: Any) -> Any:
-        if _is_key(leaf):
+        if is_key(leaf):
             return jax.random.wrap_key_data(place(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
         whole = np.asarray(jnp.asarray(leaf))
         return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
@@ -43,13 +45,9 @@ def on_host(tree: Any, mesh: Mesh | None) -> Any:
 
 
 def _plain(leaf: Any) -> Any:
-    if _is_key(leaf):
+    if is_key(leaf):
         return jax.random.wrap_key_data(_plain(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
     return jnp.asarray(np.asarray(leaf.addressable_data(0)))
-
-
-def _is_key(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 @functools.cache

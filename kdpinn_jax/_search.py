@@ -264,10 +264,8 @@ def choice(
     def miss(c: Candidate) -> float:
         return max(c.error / (max_error or np.inf), c.latency / (max_latency or np.inf))
 
-    if max_error is None:  # as good as the time allows
-        within = [c for c in candidates if miss(c) <= 1]
-        best = min(within, key=lambda c: c.error) if within else min(candidates, key=miss)
-    else:
-        within = [c for c in candidates if miss(c) <= 1]
-        best = min(within, key=lambda c: c.latency) if within else min(candidates, key=miss)
+    within = [c for c in candidates if miss(c) <= 1]
+    # Without an error to reach it is the most accurate that the latency allows.
+    wanted = (lambda c: c.error) if max_error is None else (lambda c: c.latency)
+    best = min(within, key=wanted) if within else min(candidates, key=miss)
     return best, miss(best)

@@ -156,8 +156,8 @@ def _train_group(
         Phase(batch, stages, key, until * budget) for (batch, stages, until), key in zip(parts, its_keys, strict=True)
     ]
     numbers = [(replace(p.objective, **p.numbers._asdict()), stages, None) for p, stages, _ in parts]
-    about = {"initial parameters": digest(starts)}
-    with opened(checkpoint, lambda: identity(numbers, jnp.stack(keys)) | about) as journal:
+    identified = lambda: identity(numbers, jnp.stack(keys)) | {"initial parameters": digest(starts)}
+    with opened(checkpoint, identified) as journal:
         watch = Watch(journal, progress, budget if math.isfinite(budget) else None)
         batch = parts[-1][0]
         begun = starts[0] is not None

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 from jax.core import Tracer
 from jax.typing import ArrayLike
@@ -36,3 +37,8 @@ Coefficients = Mapping[str, ArrayLike]
 def is_traced(*values: Any) -> bool:
     """Whether a value is being traced by jit, vmap or grad, so that its numbers cannot be looked at."""
     return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether a leaf is a random key of JAX's typed kind, whose bits are not numbers to compute with."""
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

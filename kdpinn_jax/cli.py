@@ -25,16 +25,6 @@ FILE = click.Path(path_type=Path)
 Ranges = tuple[tuple[str, tuple[float, float]], ...]
 
 
-def _say(message: str) -> None:
-    click.echo(message, err=True)
-
-
-def _print_json(content: Any) -> None:
-    from ._result import as_json
-
-    click.echo(as_json(content))
-
-
 @click.group(cls=cli.Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(package_name="kdpinn-jax", prog_name="kdpinn")
@@ -75,7 +65,7 @@ def problems(as_json: bool) -> None:
         for name, p in ALL.items()
     }
     if as_json:
-        _print_json(rows)
+        cli.print_json(rows)
         return
     click.echo(_tables.of_problems(rows))
 
@@ -104,8 +94,8 @@ def run(problem: "Problem", out: Path, as_json: bool, ranges: Ranges, **options:
     chosen = cli.collected(problem, student=True, **options)
     cli.make_folder(out)
     cli.set_up_jax()
-    result = _run.run(problem, out, chosen, say=(lambda _: None) if options["quiet"] else _say, warn=_say)
-    _print_json(result) if as_json else click.echo(_tables.of_run(result, out))
+    result = _run.run(problem, out, chosen, say=(lambda _: None) if options["quiet"] else cli.say, warn=cli.say)
+    cli.print_json(result) if as_json else click.echo(_tables.of_run(result, out))
 
 
 @main.command()
@@ -162,7 +152,7 @@ def _train_and_save(trained: Callable[["Checkpoint"], "Model"], out: Path, chose
     from ._metrics import evaluate
     from ._report import TrainingInterrupted, warnings
 
-    checkpoint = _run.checkpoint_in(out.with_name(f"{out.name}.{_run.CHECKPOINTS}"), chosen, _say)
+    checkpoint = _run.checkpoint_in(out.with_name(f"{out.name}.{_run.CHECKPOINTS}"), chosen, cli.say)
     try:
         model = trained(checkpoint)
     except TrainingInterrupted as interrupted:
@@ -175,9 +165,9 @@ def _train_and_save(trained: Callable[["Checkpoint"], "Model"], out: Path, chose
     save(model, out, metrics=metrics)
     checkpoint.remove()
     for report in model.training:
-        _say(f"{report.stage}: {report.why()}")
+        cli.say(f"{report.stage}: {report.why()}")
     for warning in warnings(model.training):
-        _say(f"warning: {warning}")
+        cli.say(f"warning: {warning}")
     _show(model, {"": metrics}, as_json)
 
 
@@ -212,7 +202,7 @@ def _show(
         more = {name: other.as_dict()["fields"] for name, other in found.items() if name}
         more |= {"estimate": estimate.as_dict()} if estimate else {}
         shape = {"problem": model.problem.name, "layers": model.layers, "parameters": model.parameters}
-        _print_json(shape | metrics.as_dict() | more)
+        cli.print_json(shape | metrics.as_dict() | more)
         return
     click.echo(_tables.of_errors(model, found))
     if estimate:
@@ -242,9 +232,9 @@ def predict(model: Path, points: Path, out: Path, float64: bool, as_json: bool) 
     cli.set_up_jax()
     done = predict_file(load(model), points, out, dtype="float64" if float64 else "float32")
     if done.outside:
-        _say(f"warning: {done.outside} of {done.points} points lie outside the domain the model was trained on")
+        cli.say(f"warning: {done.outside} of {done.points} points lie outside the domain the model was trained on")
     if as_json:
-        _print_json({"out": str(out), "points": done.points, "outside": done.outside})
+        cli.print_json({"out": str(out), "points": done.points, "outside": done.outside})
     else:
         click.echo(f"{done.points} points in {out}")
 
@@ -273,7 +263,7 @@ def export(model: Path, form: str, out: Path, name: str | None, as_json: bool) -
 
     cli.set_up_jax()
     paths = FORMATS[form](load(model), out, name=name, metrics=measured_errors(model))
-    _print_json({"files": list(map(str, paths))}) if as_json else click.echo("\n".join(map(str, paths)))
+    cli.print_json({"files": list(map(str, paths))}) if as_json else click.echo("\n".join(map(str, paths)))
 
 
 @main.command()
@@ -299,9 +289,9 @@ def bench(
 
     for path in models:
         load(path)  # what is wrong with a file is said before minutes of measuring
-    _say("measuring on one core; run nothing else on this machine meanwhile")
+    cli.say("measuring on one core; run nothing else on this machine meanwhile")
     found = bench(models, sizes=sizes or tuple(SIZES), methods=methods or tuple(METHODS))
-    _print_json(found) if as_json else click.echo(_tables.of_bench(found))
+    cli.print_json(found) if as_json else click.echo(_tables.of_bench(found))
 
 
 @main.command()
@@ -337,7 +327,7 @@ def plot(sources: Sequence[Path], out: Path | None, as_json: bool) -> None:
         _draw_solution(models, solution)
     if history:
         _draw_history(first / "history.csv" if folder else first, history)
-    _print_json({"out": list(map(str, drawn))}) if as_json else click.echo("\n".join(map(str, drawn)))
+    cli.print_json({"out": list(map(str, drawn))}) if as_json else click.echo("\n".join(map(str, drawn)))
 
 
 def _draw_solution(paths: Sequence[Path], out: Path) -> None:

@@ -185,7 +185,7 @@ def sweep(rows: Sequence[Mapping[str, Any]], varied: Sequence[str], path: str | 
     """Draw the members of a sweep: their error against each quantity that was varied.
 
     Args:
-        rows: of ``kd.write_sweep``, a member each.
+        rows: of ``kd.table``, a member each.
         varied: the columns to draw against, a panel each; the line joins the medians.
         path: the picture.
 
