@@ -132,11 +132,13 @@ def run_search(
             **budget_and_family,
         )
         rows = found.rows()
+        kept = {c.name: c.model for c in found.candidates if c.name in found.front or c.name == found.chosen.name}
+        metrics = {name: evaluate(model) for name, model in kept.items()}
         for candidate in found.candidates:
             (out / f"{candidate.name}.safetensors").unlink(missing_ok=True)
-            if candidate.name in found.front:
-                save(candidate.model, out / f"{candidate.name}.safetensors", metrics=evaluate(candidate.model))
-        save(found.chosen.model, out / "student.safetensors", metrics=evaluate(found.chosen.model))
+        for name in found.front:
+            save(kept[name], out / f"{name}.safetensors", metrics=metrics[name])
+        save(found.chosen.model, out / "student.safetensors", metrics=metrics[found.chosen.name])
         _write_table(out / "search.csv", rows)
         content = {
             "problem": teacher.problem.name,
