@@ -3,7 +3,9 @@
 The library is imported inside fixtures only: this file is read before the hook that checks its array types is in place.
 """
 
+import importlib
 import os
+import pkgutil
 import tempfile
 from pathlib import Path
 
@@ -35,6 +37,16 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "folder" in item.fixturenames:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def imported():
+    """Every module, before a test replaces a name in one: a module imported meanwhile would keep the replacement."""
+    import kdpinn_jax
+
+    for module in pkgutil.walk_packages(kdpinn_jax.__path__, "kdpinn_jax."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
 
 
 @pytest.fixture
