@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from . import _cli_host as host
 from . import _cli_options as cli
+from . import _cli_types as types
 from . import _tables
 from ._names import nearest
 
@@ -15,16 +17,14 @@ if TYPE_CHECKING:
     from ._problem import Problem
     from ._result import Options
 
-FILE = click.Path(path_type=Path)
-
 
 @click.command()
 @click.argument("source", metavar="PROBLEM|TEACHER")
-@click.option("--out", type=FILE, required=True, metavar="DIR", help="Folder of the results; made if need be.")
+@click.option("--out", type=types.FILE, required=True, metavar="DIR", help="Folder of the results; made if need be.")
 @click.option(
     "--vary",
     "varied",
-    type=cli.Vary(),
+    type=types.Vary(),
     multiple=True,
     required=True,
     help="Values of one quantity, such as seed=0:16, nu=0.005,0.01, layers=20x20,10x10x10 or learning_rate=1e-3,1e-2. "
@@ -60,39 +60,53 @@ def sweep(
     """
     from . import _many
 
-    cli.use_cores(devices)
-    cli.set_up_jax()
+    host.use_cores(devices)
+    host.set_up_jax()
     if distributed:
-        cli.join_processes()
+        host.join_processes()
     what, chosen = _source(source, options)
     try:
         made = _many.members_by(what, chosen, dict(varied))
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
-    cli.make_folder(out)
-    rows = _many.run_sweep(what, made, out, chosen, keep=keep, chunk=chunk, say=cli.say)
-    if cli.is_first_process():
+    host.make_folder(out)
+    rows = _many.run_sweep(what, made, out, chosen, keep=keep, chunk=chunk, say=host.say)
+    if host.is_first_process():
         names = [name for name, _ in varied]
-        cli.print_json(rows) if as_json else click.echo(_tables.of_sweep(rows, names, out))
+        host.print_json(rows) if as_json else click.echo(_tables.of_sweep(rows, names, out))
 
 
 @click.command()
-@click.argument("teacher", type=FILE)
-@click.option("--out", type=FILE, required=True, metavar="DIR", help="Folder of the results; made if need be.")
-@click.option("--max-error", type=cli.Positive(), metavar="NUMBER", help="The relative L2 error that will do.")
-@click.option("--max-latency", type=cli.Positive(), metavar="MICROSECONDS", help="Of a call of --points points.")
+@click.argument("teacher", type=types.FILE)
+@click.option("--out", type=types.FILE, required=True, metavar="DIR", help="Folder of the results; made if need be.")
+@click.option("--max-error", type=types.Positive(), metavar="NUMBER", help="The relative L2 error that will do.")
+@click.option("--max-latency", type=types.Positive(), metavar="MICROSECONDS", help="Of a call of --points points.")
 @click.option(
     "--engine",
-    type=cli.Word("engine", cli.engines),
+    type=types.Word("engine", types.engines),
     metavar="jit|c",
     default="jit",
     show_default=True,
     help="What is timed, on one core: compile_predict or the C export.",
 )
 @click.option("--points", type=click.IntRange(1, 10_000_000), default=10_000, show_default=True, help="Points a call.")
-@click.option("--widths", type=cli.Layers(), help="Of hidden layers, that are tried; default 4,6,8,12,16,20,28.")
-@click.option("--depths", type=cli.Layers(), help="Numbers of hidden layers that are tried; default 1,2,3.")
-@click.option("--activations", type=cli.Words("activation", cli.activations), metavar="NAMES", help="Default tanh.")
+@click.option(
+    "--widths",
+    type=types.Counts("WIDTHS", "4,8,16", types.WIDEST),
+    help="Of hidden layers, that are tried; default 4,6,8,12,16,20,28.",
+)
+@click.option(
+    "--depths",
+    type=types.Counts("DEPTHS", "1,2,3", types.DEEPEST),
+    help="Numbers of hidden layers that are tried; default 1,2,3.",
+)
+@click.option("--activations", type=types.Words("activation", types.activations), metavar="NAMES", help="Default tanh.")
+@click.option("--steps", type=click.IntRange(1, 10_000), help="Of Levenberg-Marquardt in a turn; default 40.")
+@click.option(
+    "--rungs",
+    type=types.Counts("TURNS", "1,2,4", 10_000),
+    help="Turns each rung adds; the better half goes on to the next one; default 1,2,4.",
+)
 @cli.survival_options
 @cli.JSON
 def search(
@@ -102,7 +116,9 @@ def search(
     quiet: bool,
     resume: bool,
     checkpoint_every: float,
-    **budget_and_family: Any,
+    widths: tuple[int, ...] | None,
+    depths: tuple[int, ...] | None,
+    **others: Any,
 ) -> None:
     """Find the smallest student of a teacher that meets an error, a latency, or both.
 
@@ -112,18 +128,23 @@ def search(
     Distils a family of networks, trains the promising ones on, and writes search.csv, search.json, search.png, the
     models of the Pareto front, and the one chosen as student.safetensors.
     """
-    from . import _many
+    from . import _many, _search
     from ._files import load
     from ._result import Options
 
-    cli.use_cores(None)
-    cli.set_up_jax()
+    largest = [max(widths or _search.WIDTHS)] * max(depths or _search.DEPTHS)
+    if types.weights(largest) > types.MOST_WEIGHTS:
+        raise click.BadParameter(
+            f"--widths, --depths: {len(largest)} layers of {largest[0]} have more than {types.MOST_WEIGHTS} weights"
+        )
+    host.use_cores(None)
+    host.set_up_jax()
     model = load(teacher)
-    cli.make_folder(out)
+    host.make_folder(out)
     options = Options(progress=False if quiet else None, resume=resume, checkpoint_every=checkpoint_every)
-    given = {name: value for name, value in budget_and_family.items() if value is not None}
-    content = _many.run_search(model, out, options, say=(lambda _: None) if quiet else cli.say, **given)
-    cli.print_json(content) if as_json else click.echo(_tables.of_search(content, out))
+    given = {name: value for name, value in {"widths": widths, "depths": depths, **others}.items() if value is not None}
+    content = _many.run_search(model, out, options, say=(lambda _: None) if quiet else host.say, **given)
+    host.print_json(content) if as_json else click.echo(_tables.of_search(content, out))
 
 
 def _source(text: str, options: Mapping[str, Any]) -> "tuple[Problem | Model, Options]":

@@ -2,7 +2,8 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,7 +19,7 @@ WIDEST, DEEPEST, MOST_WEIGHTS = 4096, 64, 3_000_000
 #: Members of one sweep.
 MOST_MEMBERS = 10_000
 #: Points of one call that a benchmark times.
-MOST_POINTS, MOST_SIZES = 10_000_000, 100
+MOST_POINTS = 10_000_000
 
 
 class Positive(click.ParamType):
@@ -86,9 +87,14 @@ class Layers(click.ParamType):
         widths = tuple(map(int, parts))
         if len(widths) > DEEPEST or not all(1 <= width <= WIDEST for width in widths):
             self.fail(f"{value!r}: give 1 to {DEEPEST} hidden layers of 1 to {WIDEST} neurons", param, ctx)
-        if sum(a * b for a, b in itertools.pairwise(widths)) > MOST_WEIGHTS:
+        if weights(widths) > MOST_WEIGHTS:
             self.fail(f"{value!r}: more than {MOST_WEIGHTS} weights; give fewer or narrower hidden layers", param, ctx)
         return widths
+
+
+def weights(widths: Sequence[int]) -> int:
+    """Between these hidden layers."""
+    return sum(a * b for a, b in itertools.pairwise(widths))
 
 
 class Vary(click.ParamType):
@@ -130,17 +136,20 @@ class Vary(click.ParamType):
         return self.fail(f"{name}={part!r}: give {what}", *where)
 
 
-class Sizes(click.ParamType):
-    name = "SIZES"
+class Counts(click.ParamType):
+    """Whole numbers with commas between: up to ``length`` of them, each up to ``most``."""
+
+    def __init__(self, name: str, example: str, most: int, length: int = 100) -> None:
+        self.name, self.example, self.most, self.length = name, example, most, length
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
         if isinstance(value, tuple):
             return value
         parts = [part.strip() for part in str(value).split(",")]
         if not all(part.isascii() and part.isdigit() and 1 <= len(part) <= 8 for part in parts):
-            self.fail(f"{value!r} is not a list of numbers of points such as 1,1024", param, ctx)
-        if len(parts) > MOST_SIZES or not all(1 <= int(part) <= MOST_POINTS for part in parts):
-            self.fail(f"{value!r}: give up to {MOST_SIZES} numbers of 1 to {MOST_POINTS} points", param, ctx)
+            self.fail(f"{value!r} is not a list of {self.name.lower()} such as {self.example}", param, ctx)
+        if len(parts) > self.length or not all(1 <= int(part) <= self.most for part in parts):
+            self.fail(f"{value!r}: give up to {self.length} {self.name.lower()}, of 1 to {self.most}", param, ctx)
         return tuple(map(int, parts))
 
 
@@ -213,4 +222,5 @@ def methods() -> Iterable[str]:
     return METHODS
 
 
+FILE = click.Path(path_type=Path)
 PROBLEM = _ProblemName()

@@ -3,6 +3,7 @@
 One training and a batch of them are the same here: numbers of a batch have a leading axis, its members.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -14,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from ._checkpoint import Journal
 from ._checkpoint_file import Running
+from ._interrupt import Interrupt, noted_interrupt
 from ._progress import Progress
 from ._report import Fit, StageReport, TrainingInterrupted
 from ._stages import Ending, Stage
@@ -89,33 +91,45 @@ def run_phases(params: Params, phases: Sequence[Phase], watch: Watch) -> Fit:
     Raises:
         TrainingInterrupted: Ctrl-C; it holds the Fit so far.
     """
-    reports: list[StageReport] = []
-    try:
-        for compiled, stages, key, deadline in phases:
-            # LAPACK's own threads wait for each other by spinning: beside another busy process a factorisation of 10 ms
-            # took up to 8 s. One thread costs little, since the products, where the time goes, run in XLA's pool.
-            with threadpool_limits(1, user_api="blas"), Progress(watch.progress, watch.time_budget) as bar:
-                for i, stage in enumerate(stages):
-                    if replayed := watch.journal.replayed(params):
-                        params, report = replayed
-                        reports.append(report)
-                    else:
-                        broken = np.equal(reports[-1].ending, Ending.NON_FINITE) if i else np.asarray(False)
-                        turn = _Turn(
-                            stage, f"{type(stage).__name__} ({i + 1}/{len(stages)})", deadline, len(stages) - i
-                        )
-                        begin = functools.partial(compiled.begin, stage, params, key, i, broken)
-                        params, report, interrupted = _run_stage(compiled, turn, params, begin, watch, bar)
-                        reports.append(report)
-                        if interrupted:
-                            raise KeyboardInterrupt
-                        watch.journal.ended(params, report)
-                    (late,) = compiled.agreed(watch.journal.elapsed() > deadline)
-                    if late or np.all(np.equal(report.ending, Ending.NON_FINITE)):
-                        break
-    except KeyboardInterrupt:  # during a stage or between two of them
-        raise TrainingInterrupted(Fit(params, tuple(reports))) from None
-    return Fit(params, tuple(reports))
+    ended: list[tuple[Params, StageReport]] = []
+    so_far = lambda: Fit(ended[-1][0] if ended else params, tuple(report for _, report in ended))
+    with noted_interrupt() as interrupt:
+        try:
+            for phase in phases:
+                _run_phase(phase, so_far().params, ended, watch, interrupt)
+        except KeyboardInterrupt:
+            raise TrainingInterrupted(so_far()) from None
+    return so_far()
+
+
+def _run_phase(
+    phase: Phase, params: Params, ended: list[tuple[Params, StageReport]], watch: Watch, interrupt: Interrupt
+) -> None:
+    """Run a phase's stages, and add each to what has ended."""
+    compiled, stages, journal = phase.compiled, phase.stages, watch.journal
+    # LAPACK's own threads wait for each other by spinning: beside another busy process a factorisation of 10 ms took up
+    # to 8 s. One thread costs little, since the products, where the time goes, run in XLA's pool.
+    with threadpool_limits(1, user_api="blas"), Progress(watch.progress, watch.time_budget) as bar:
+        for i, stage in enumerate(stages):
+            replayed = journal.replayed(params)
+            if replayed:
+                params, report = replayed
+            else:
+                broken = np.equal(ended[-1][1].ending, Ending.NON_FINITE) if i else np.asarray(False)
+                title = f"{type(stage).__name__} ({i + 1}/{len(stages)})"
+                turn = _Turn(stage, title, phase.deadline, len(stages) - i)
+                begin = functools.partial(compiled.begin, stage, params, phase.key, i, broken)
+                params, report = _run_stage(compiled, turn, params, begin, watch, bar, interrupt)
+            ended.append((params, report))
+            if np.any(np.equal(report.ending, Ending.INTERRUPTED)):
+                raise KeyboardInterrupt
+            if not replayed:
+                journal.ended(params, report)
+            late, stopped = compiled.agreed(journal.elapsed() > phase.deadline, interrupt.asked)
+            if stopped:
+                raise KeyboardInterrupt
+            if late or np.all(np.equal(report.ending, Ending.NON_FINITE)):
+                break
 
 
 class _Turn(NamedTuple):
@@ -128,62 +142,59 @@ class _Turn(NamedTuple):
 
 
 def _run_stage(
-    compiled: Compiled, turn: _Turn, params: Params, begin: Callable[[], State], watch: Watch, bar: Progress
-) -> tuple[Params, StageReport, bool]:
-    """Parameters and report of one stage, and whether Ctrl-C ended it."""
+    compiled: Compiled,
+    turn: _Turn,
+    params: Params,
+    begin: Callable[[], State],
+    watch: Watch,
+    bar: Progress,
+    interrupt: Interrupt,
+) -> tuple[Params, StageReport]:
+    """Parameters and report of one stage."""
     journal, stage = watch.journal, turn.stage
     every = min(watch.record_every or stage.record_every, stage.steps)
     run = Running([], [], journal.elapsed(), 0.0)
-    state = recorded = halted = None
-    ending = np.asarray(Ending.RUNNING)
-    try:
-        bar.begin(turn.title + ", compiling", stage.steps)
-        state = begin()
-        # A call without a step compiles what the others run: that time is the compiler's alone.
-        state, record = jax.block_until_ready(compiled.advance(stage, state, 0, 0))
-        run = run._replace(compiling=journal.elapsed() - run.began)
-        if restored := journal.running(state):
-            state, run = compiled.placed(restored[0]), restored[1]
-            state, record = compiled.advance(stage, state, 0, 0)
-        bar.begin(turn.title, stage.steps)
-        # A stage may take its share of what is left, so that a slow first one leaves time for the next.
-        deadline = run.began + (turn.deadline - run.began) / turn.sharing
+    bar.begin(turn.title + ", compiling", stage.steps)
+    state = begin()
+    # A call without a step compiles what the others run: that time is the compiler's alone.
+    state, record = jax.block_until_ready(compiled.advance(stage, state, 0, 0))
+    run = run._replace(compiling=journal.elapsed() - run.began)
+    if restored := journal.running(state):
+        state, run = compiled.placed(restored[0]), restored[1]
+        state, record = compiled.advance(stage, state, 0, 0)
+    bar.begin(turn.title, stage.steps)
+    # A stage may take its share of what is left, so that a slow first one leaves time for the next.
+    deadline = run.began + (turn.deadline - run.began) / turn.sharing
+    record = compiled.on_host(record)
+    while True:
+        ending = np.asarray(record["ending"])
+        if not np.any(ending == Ending.RUNNING):
+            break
+        late, due, stopped = compiled.agreed(journal.elapsed() > deadline, journal.due, interrupt.asked)
+        if stopped or (due and not late):
+            journal.note(compiled.on_host(state), run)
+        if stopped or late:
+            ending = np.where(ending == Ending.RUNNING, Ending.INTERRUPTED if stopped else Ending.TIME_BUDGET, ending)
+            break
+        state, record = compiled.advance(stage, state, len(run.rows) * every, every)
         record = compiled.on_host(record)
-        while True:
-            recorded, ending = (state, len(run.rows)), np.asarray(record["ending"])
-            if not np.any(ending == Ending.RUNNING):
-                break
-            late, due = compiled.agreed(journal.elapsed() > deadline, journal.due)
-            if late:
-                halted = Ending.TIME_BUDGET
-                break
-            if due:
-                journal.note(compiled.on_host(state), run)
-            state, record = compiled.advance(stage, state, len(run.rows) * every, every)
-            record = compiled.on_host(record)
-            row = {name: np.asarray(value) for name, value in record.items() if name != "ending"}
-            if watch.monitor is not None:
-                row["relative_l2"] = np.asarray(watch.monitor(compiled.on_host(state.params)))
-            row["seconds"] = np.asarray(journal.elapsed() - run.began - run.compiling)
-            run.rows.append(row)
-            bar.update(int(np.max(row["step"])), {name: float(np.median(value)) for name, value in row.items()})
-    except KeyboardInterrupt:
-        halted = Ending.INTERRUPTED
-        if recorded is not None:  # the last state whose record is whole
-            journal.note(compiled.on_host(recorded[0]), run._replace(rows=run.rows[: recorded[1]]))
+        row = {name: np.asarray(value) for name, value in record.items() if name != "ending"}
+        if watch.monitor is not None:
+            row["relative_l2"] = np.asarray(watch.monitor(compiled.on_host(state.params)))
+        row["seconds"] = np.asarray(journal.elapsed() - run.began - run.compiling)
+        run.rows.append(row)
+        bar.update(int(np.max(row["step"])), {name: float(np.median(value)) for name, value in row.items()})
     fresh_loss = np.asarray(np.nan)
-    if state is not None and run.rows:
+    if run.rows:
         params = compiled.on_host(state.params)
-        try:
+        with contextlib.suppress(KeyboardInterrupt):  # what was trained is not lost for this number
             fresh_loss = np.asarray(compiled.on_host(compiled.fresh_loss(state)))
-        except KeyboardInterrupt:
-            halted = Ending.INTERRUPTED
     columns = {name: np.stack([row[name] for row in run.rows], axis=-1) for name in (run.rows[0] if run.rows else ())}
     report = StageReport(
         stage=type(stage).__name__,
         planned=stage.steps,
         steps=_plain(run.rows[-1]["step"] if run.rows else np.zeros_like(ending)),
-        ending=_plain(ending if halted is None else np.where(ending == Ending.RUNNING, halted, ending)),
+        ending=_plain(ending),
         record_steps=columns.pop("step", np.zeros((*ending.shape, 0), int)),
         record_seconds=columns.pop("seconds", np.zeros(0)),
         history=columns,
@@ -191,7 +202,7 @@ def _run_stage(
         seconds_compiling=run.compiling,
         seconds=journal.elapsed() - run.began - run.compiling,
     )
-    return params, report, halted is Ending.INTERRUPTED
+    return params, report
 
 
 def _plain(value: np.ndarray) -> Any:

@@ -294,7 +294,7 @@ def stubbed(monkeypatch, good, tmp_path):
         monkeypatch.setattr(f"kdpinn_jax.{name}", done)
     for form in FORMATS:
         monkeypatch.setitem(FORMATS, form, lambda model, out, *, name, metrics: done(identifier(model, name)))
-    monkeypatch.setattr("kdpinn_jax._cli_options.set_up_jax", lambda: None)
+    monkeypatch.setattr("kdpinn_jax._cli_host.set_up_jax", lambda: None)
     inside = tmp_path / "inside"
     inside.mkdir()
     monkeypatch.chdir(inside)

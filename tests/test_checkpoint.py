@@ -54,7 +54,7 @@ def counted(stop=None, look=lambda: None):
     def monitor(params):
         look()
         if next(looks) == stop:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return jnp.asarray(0.5)
 
     return monitor

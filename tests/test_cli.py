@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 import kdpinn_jax as kd
-from kdpinn_jax import _cli_options, _metrics, _network, _recipes, _run
+from kdpinn_jax import _cli_host, _metrics, _network, _recipes, _run
 from kdpinn_jax._history import read_history
 from kdpinn_jax._lock import only_writer
 from kdpinn_jax.cli import main
@@ -197,7 +197,7 @@ def test_a_reader_who_leaves_is_no_error():
 
 
 def stop(*_, **__):
-    raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.slow
@@ -215,7 +215,9 @@ def test_an_interrupted_run_goes_on(folder, tmp_path, monkeypatch):
     out, look, looks = tmp_path / "run", _metrics._relative_l2, itertools.count(1)
 
     def stopped_at_the_fourth(*arguments):
-        return stop() if next(looks) == 4 else look(*arguments)
+        if next(looks) == 4:
+            stop()
+        return look(*arguments)
 
     monkeypatch.setattr("kdpinn_jax._latency.prepared", lambda _: contextlib.nullcontext(dict))
     monkeypatch.setattr(_metrics, "_relative_l2", stopped_at_the_fourth)
@@ -305,7 +307,7 @@ def test_no_traceback_where_the_cache_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     before = jax.config.jax_compilation_cache_dir
-    _cli_options.set_up_jax()
+    _cli_host.set_up_jax()
     assert jax.config.jax_compilation_cache_dir == before
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -88,7 +89,7 @@ def test_a_sweep_goes_on(decay, members, tmp_path, monkeypatch):
 
     def stopped(*arguments):
         if next(calls) % 4 == 3:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return advance(*arguments)
 
     monkeypatch.setattr(_batch.Batch, "advance", stopped)
