@@ -14,7 +14,6 @@ options; the methods take turns, and medians count. ``--write`` puts the tables 
 import argparse
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +26,7 @@ import numpy as np
 from _training_results import machine, write
 from jax.scipy.special import ndtr as jax_ndtr
 from scipy.special import ndtr as scipy_ndtr
+from studies._tables import put
 
 import kdpinn_jax as kd
 from kdpinn_jax._files import library_versions
@@ -193,16 +193,6 @@ def tables(found: Mapping[str, Any]) -> dict[str, str]:
     return {"families": "\n".join(families), "greeks": "\n".join(greeks), "rates": "\n".join(rates)}
 
 
-def put(found: Mapping[str, Any]) -> None:
-    text = PAGE.read_text()
-    for name, table in tables(found).items():
-        pattern = rf"(<!-- table: {name} -->\n).*?(<!-- end of table -->)"
-        text, count = re.subn(pattern, lambda m, table=table: f"{m[1]}{table}\n{m[2]}", text, flags=re.DOTALL)
-        if count != 1:
-            raise ValueError(f"{PAGE} has {count} places for the table {name!r}; expected one")
-    PAGE.write_text(text)
-
-
 def on_one_core() -> None:
     """Begin anew on one core and with one thread: libraries count the cores when they are imported."""
     if os.environ.get("GREEKS_PINNED"):
@@ -230,4 +220,5 @@ if __name__ == "__main__":
     found = json.loads(RESULT.read_text())
     print("\n\n".join(tables(found).values()))
     if asked.write:
-        put(found)
+        for mark, table in tables(found).items():
+            put(table, mark, PAGE)

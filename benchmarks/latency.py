@@ -17,7 +17,8 @@ from typing import Any
 
 import jax
 from matplotlib.figure import Figure
-from presets import write
+from presets import PAGES
+from studies._tables import put
 
 import kdpinn_jax as kd
 from kdpinn_jax import _tables
@@ -177,6 +178,7 @@ if __name__ == "__main__":
         print(_tables.of_bench(found["alone"]))
     print(table(found))
     if options.write:
-        write(table(found), "latency")
+        for page in PAGES:
+            put(table(found), "latency", page)
         against_size(found, IMAGES / "latency.png")
         roofline(found, IMAGES / "roofline.png")

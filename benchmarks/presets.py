@@ -10,7 +10,6 @@ benchmarks/results/presets/.
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -19,17 +18,16 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from studies._tables import markdown, put
 
 from kdpinn_jax.problems import ALL
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "presets"
-TABLES = (HERE.parent / "README.md", HERE / "README.md")
+PAGES = (HERE.parent / "README.md", HERE / "README.md")
 #: Problem and conditions; None are the recipe's own.
 CASES = [(name, None) for name in ALL] + [("burgers", "soft"), ("taylor_green", "soft")]
-HEAD = """\
-| problem | preset | teacher, relative L2 | student | student in float32 | wall s |
-|---|---|---|---|---|---|"""
+HEAD = ("problem", "preset", "teacher, relative L2", "student", "student in float32", "wall s")
 
 
 def run(problem: str, conditions: str | None, preset: str, seed: int, make: bool = True) -> dict | None:
@@ -51,7 +49,7 @@ def run(problem: str, conditions: str | None, preset: str, seed: int, make: bool
     return json.loads(kept.read_text()) | {"wall": json.loads(wall.read_text())["seconds"]}
 
 
-def row(problem: str, conditions: str | None, preset: str, results: list[dict]) -> str:
+def row(problem: str, conditions: str | None, preset: str, results: list[dict]) -> tuple[str, ...]:
     """Medians over the seeds, and the worst in brackets."""
 
     def spread(values: Iterable[float], form: str) -> str:
@@ -62,18 +60,13 @@ def row(problem: str, conditions: str | None, preset: str, results: list[dict]) 
     quantity = results[0]["student"]["quantity"]
     name = f"`{problem}`{f', {conditions} conditions' if conditions else ''}"
     return (
-        f"| {name} | `{preset}` | {spread((r['teacher']['relative_l2'] for r in results), '.1e')} "
-        f"| {spread((r['student']['relative_l2'] for r in results), '.1e')} "
-        f"| {spread((r['student']['float32'][quantity]['relative_l2'] for r in results), '.1e')} "
-        f"| {spread((r['wall'] for r in results), '.0f')} |"
+        name,
+        f"`{preset}`",
+        spread((r["teacher"]["relative_l2"] for r in results), ".1e"),
+        spread((r["student"]["relative_l2"] for r in results), ".1e"),
+        spread((r["student"]["float32"][quantity]["relative_l2"] for r in results), ".1e"),
+        spread((r["wall"] for r in results), ".0f"),
     )
-
-
-def write(table: str, name: str) -> None:
-    """Put the table between the marks of its name in the documents that show it."""
-    for path in TABLES:
-        marks = rf"(<!-- table: {name} -->\n).*?(<!-- end of table -->)"
-        path.write_text(re.sub(marks, lambda m: f"{m[1]}{table}\n{m[2]}", path.read_text(), flags=re.DOTALL))
 
 
 if __name__ == "__main__":
@@ -92,8 +85,9 @@ if __name__ == "__main__":
                 results = [run(problem, conditions, preset, seed, make=not options.table_only) for seed in seeds]
                 if found := [result for result in results if result]:
                     rows.append(row(problem, conditions, preset, found))
-                    print(rows[-1], file=sys.stderr, flush=True)
-    table = "\n".join([HEAD, *rows])
+                    print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
+    table = markdown(HEAD, rows)
     print(table)
     if options.write:
-        write(table, "presets")
+        for page in PAGES:
+            put(table, "presets", page)

@@ -9,23 +9,23 @@ results/search/. ``--write`` puts the table into the README.
 
 import argparse
 import json
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from studies._tables import markdown, put
+
 RESULTS = Path(__file__).parent / "results" / "search"
 PICTURES = Path(__file__).parents[1] / "docs" / "images"
 README = Path(__file__).parents[1] / "README.md"
 PROBLEMS = ("burgers", "black_scholes", "allen_cahn", "taylor_green")
 #: Longer than the default where the loss falls slowly: each rung adds twice the last one's steps to half its networks.
-OPTIONS = {"allen_cahn": ("--rungs", "1,2,4,8,16")}
+OPTIONS = {"allen_cahn": ("--rungs", "2,4,8,16,32")}
 ERRORS = (1e-2, 1e-3, 1e-4)
 #: The accuracy of the paper's Burgers teacher, as RMSE (arXiv 2512.13336).
 PAPER = 3.49e-2
-MARKS = r"(<!-- table: search -->\n).*?(<!-- end of table -->)"
 
 
 def measure(problem: str) -> None:
@@ -57,20 +57,17 @@ def cell(row: dict | None) -> str:
 
 
 def table() -> str:
-    lines = [
-        "| problem | teacher | " + " | ".join(f"relative L2 ≤ {error:.0e}" for error in ERRORS) + " |",
-        "|---|---|" + "---|" * len(ERRORS),
-    ]
+    rows = []
     for problem in PROBLEMS:
         found = json.loads((RESULTS / f"{problem}.json").read_text())
         teacher = found["candidates"][-1]
-        cells = [cell(smallest(found, error)) for error in ERRORS]
-        lines.append(
-            f"| {problem} | {teacher['relative_l2']:.1e}, {teacher['ns_a_point']:.0f} ns | " + " | ".join(cells) + " |"
-        )
+        of_teacher = f"{teacher['relative_l2']:.1e}, {teacher['ns_a_point']:.0f} ns"
+        rows.append([problem, of_teacher, *(cell(smallest(found, error)) for error in ERRORS)])
     found = json.loads((RESULTS / "burgers.json").read_text())
     paper = smallest(found, PAPER / found["rmse_over_relative_l2"])
-    return "\n".join([*lines, "", f"Burgers at the paper's teacher's RMSE of {PAPER:.2e}: {cell(paper)}."])
+    head = ["problem", "teacher", *(f"relative L2 ≤ {error:.0e}" for error in ERRORS)]
+    about = f"Burgers at the paper's teacher's RMSE of {PAPER:.2e}: {cell(paper)}."
+    return "\n".join([markdown(head, rows), "", about])
 
 
 def main() -> None:
@@ -81,7 +78,7 @@ def main() -> None:
     for problem in given.problems:
         measure(problem)
     if given.write:
-        README.write_text(re.sub(MARKS, lambda m: f"{m[1]}{table()}\n{m[2]}", README.read_text(), flags=re.DOTALL))
+        put(table(), "search", README)
 
 
 if __name__ == "__main__":

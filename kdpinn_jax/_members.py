@@ -2,9 +2,10 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import is_dataclass, replace
 from typing import Any
 
+import jax
 import numpy as np
 
 from ._distill import STAGES
@@ -59,16 +60,17 @@ def members(
 def known_names(source: Problem | Model, stages: Sequence[Stage]) -> dict[str, str]:
     """What can be varied, and what each name is: ``"common"``, ``"coefficient"``, ``"weight"`` or ``"stage"``."""
     problem = source.problem if isinstance(source, Model) else source
-    numbers = {f.name for stage in stages if is_dataclass(stage) for f in fields(stage) if _is_number(stage, f.name)}
+    numbers = {name for stage in stages if is_dataclass(stage) for name in _numbers(stage)}
     terms = [name for name in problem.terms if name not in problem.enforced]
     terms += ["soft_target"] if isinstance(source, Model) else []
     known = dict.fromkeys(sorted(numbers), "stage") | dict.fromkeys(terms, "weight")
     return known | dict.fromkeys(problem.coefficients, "coefficient") | dict.fromkeys(COMMON, "common")
 
 
-def _is_number(stage: Stage, name: str) -> bool:
-    """Dynamic, so that members with other values share a program: step counts are not."""
-    return isinstance(getattr(stage, name), float | np.ndarray)
+def _numbers(stage: Stage) -> list[str]:
+    """The leaves of its pytree, with which members of one program may differ: not its step counts."""
+    paths = (path for path, _ in jax.tree_util.tree_leaves_with_path(stage))
+    return [path[0].name for path in paths if isinstance(path[0], jax.tree_util.GetAttrKey)]
 
 
 def _member(chosen: Mapping[str, Any], known: Mapping[str, str], network: MLP, stages: tuple[Stage, ...]) -> Member:

@@ -23,8 +23,8 @@ terms = {
 decay = kd.Problem(name="decay", axes=("t",), fields=("u",), lower=(0.0,), upper=(1.0,), terms=terms)
 """
 
-#: A teacher with its points split over all devices, and a sweep of its students.
-SCRIPT = """
+BEGIN = (
+    """
 import sys
 import jax
 import kdpinn_jax as kd
@@ -34,8 +34,12 @@ jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_enable_x64", True)
 jax.distributed.initialize(f"localhost:{port}", 2, rank, heartbeat_timeout_seconds=10)
 assert jax.device_count() == 4
+"""
+    + PROBLEM
+)
 
-{problem}
+#: A teacher with its points split over all devices, and a sweep of its students.
+TRAIN = """
 network, short = kd.MLP((4,)), (kd.LevenbergMarquardt(5),)
 teacher = kd.train_teacher(
     decay,
@@ -53,13 +57,31 @@ if jax.process_index() == 0:
 """
 
 
+#: Ctrl-C in the first process alone, which its second record sees.
+PRESSED = """
+import itertools, signal
+looks = itertools.count()
+def monitor(params):
+    if next(looks) == 1 and rank == 0:
+        signal.raise_signal(signal.SIGINT)
+    return 0.5
+target = kd.objective(decay, kd.MLP((4,)))
+params = kd.init_params(decay, target.network, jax.random.key(0))
+try:
+    kd.fit(target, params, jax.random.key(1), (kd.Adam(int(teaching)),), record_every=5, monitor=monitor,
+           devices=jax.devices())
+except kd.TrainingInterrupted as stop:
+    print(stop, file=sys.stderr)
+"""
+
+
 @pytest.fixture
 def start(tmp_path):
-    """(rank, port, steps of Adam) -> a process of two."""
+    """(rank, port, steps of Adam, what it does) -> a process of two."""
     root, started = str(Path(__file__).parents[1]), []
 
-    def start(rank, port, teaching):
-        words = [sys.executable, "-c", SCRIPT.replace("{problem}", PROBLEM), port, rank, tmp_path, teaching]
+    def start(rank, port, teaching, script=TRAIN):
+        words = [sys.executable, "-c", BEGIN + script, port, rank, tmp_path, teaching]
         environment = os.environ | {"PYTHONPATH": root}
         started.append(subprocess.Popen(list(map(str, words)), env=environment, stderr=subprocess.PIPE, text=True))
         return started[-1]
@@ -107,3 +129,11 @@ def test_two_processes_have_the_numbers_of_one(start, tmp_path):
     for i, student in enumerate(found[1:]):
         alone = kd.distill(teacher, jax.random.key(i), network=network, imitate=(kd.Adam(20),), stages=short)
         np.testing.assert_allclose(student(z), alone(z), rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_the_first_stops_all_at_one_record(start):
+    port = free_port()
+    for process in [start(rank, port, 400, PRESSED) for rank in (0, 1)]:
+        _, words = process.communicate(timeout=120)
+        assert "interrupted at step 10 of 400" in words, words

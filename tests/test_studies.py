@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from _study import PAGES, RESULTS, by, put, run, spread
+from _study import PAGES, RESULTS, by, run, spread
+from _tables import put
 
 import kdpinn_jax as kd
 

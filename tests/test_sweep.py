@@ -127,6 +127,10 @@ def test_members(decay, untrained):
     assert len(made) == 8
     assert made[0].stages == (kd.Adam(25, 1e-3), STAGES[1])
     assert made[0].varied == {"seed": 0, "k": 0.5, "layers": (3,), "learning_rate": 1e-3}
+    whole = kd.members(decay, learning_rate=(2,), stages=(kd.Adam(25, 1),))  # a number, though it was given as an int
+    assert whole[0].stages == (kd.Adam(25, 2.0),)
+    with pytest.raises(ValueError, match="members: 'steps' cannot be varied"):
+        kd.members(decay, steps=(1, 2), stages=STAGES)
     assert kd.members(untrained(decay), soft_target=(2.0,))[0].weights == {"soft_target": 2.0}
     with pytest.raises(ValueError, match=r"members: 'kk' cannot be varied; did you mean 'k'\?"):
         kd.members(decay, kk=(1.0,))

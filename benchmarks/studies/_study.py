@@ -10,7 +10,6 @@ Results are kept in benchmarks/results/studies/NAME/. Trainings are pinned to on
 
 import argparse
 import json
-import re
 import sys
 import tempfile
 import time
@@ -21,6 +20,8 @@ from typing import Any
 
 import jax
 import numpy as np
+from _tables import markdown as markdown
+from _tables import put
 from matplotlib.figure import Figure
 
 import kdpinn_jax as kd
@@ -98,15 +99,6 @@ def run(cases: Mapping[str, Callable[[], dict[str, Any]]], folder: Path) -> None
             print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
 
 
-def put(table: str, mark: str, page: Path) -> None:
-    """Put the table between its marks."""
-    marks = rf"(<!-- table: {re.escape(mark)} -->\n).*?(<!-- end of table -->)"
-    text, count = re.subn(marks, lambda m: f"{m[1]}{table}\n{m[2]}", page.read_text(), flags=re.DOTALL)
-    if count != 1:
-        raise ValueError(f"{page}: has {count} places for the table {mark!r}; give it one")
-    page.write_text(text)
-
-
 def timed(train: Callable[[float], kd.Model], seconds: float) -> kd.Model:
     """``train`` for so many wall seconds, everything compiled by a short training before."""
     train(min(0.3, seconds))
@@ -147,8 +139,3 @@ def spread(values: Sequence[float | None], form: str = ".1e") -> str:
 def number(value: float, form: str = ".3g") -> str:
     """In this form, but for a large number, which three digits would turn into a power of ten."""
     return f"{value:,.0f}" if form.endswith("g") and abs(value) >= 100 else f"{value:{form}}"
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table."""
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
