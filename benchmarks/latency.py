@@ -21,8 +21,8 @@ from presets import PAGES
 from studies._tables import put
 
 import kdpinn_jax as kd
-from kdpinn_jax import _tables
 from kdpinn_jax.bench import bench
+from kdpinn_jax.cli import _tables
 from kdpinn_jax.export._compiled import built
 
 HERE = Path(__file__).parent

@@ -189,8 +189,9 @@ def identity(parts: Sequence[tuple[Objective, Sequence[Any], Any]], key: Array) 
 
 def _described(stage: Any) -> str:
     """A stage's name and what is static in it; functions have no name that lasts."""
-    words = [f"{name}={value}" for name, value in vars(stage).items() if not callable(value) and not _is_number(value)]
-    return f"{type(stage).__name__}(steps={stage.steps}, {', '.join(words)})"
+    static = {"steps": stage.steps} | vars(stage)
+    words = [f"{name}={value}" for name, value in static.items() if not callable(value) and not _is_number(value)]
+    return f"{type(stage).__name__}({', '.join(words)})"
 
 
 def _is_number(value: Any) -> bool:

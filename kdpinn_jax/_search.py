@@ -132,7 +132,8 @@ def search(
         seeds: the trainings of each network, side by side on all devices; the best counts.
         rungs: turns of ``steps`` steps that each rung adds. imitate: stages before the first. keep: the share of the
             networks that stays after each rung but the last.
-        key: the random key of a seed. progress, checkpoint: as ``sweep``. say: gets a line a rung.
+        key: the random key of a seed. progress, checkpoint: as ``sweep``. say: gets a line before the timing and one a
+            rung.
 
     Raises:
         ValueError: a budget that is not positive, an unknown engine, an empty family, or no reference.
@@ -153,6 +154,7 @@ def search(
     }
     if not (networks and seeds and rungs):
         raise ValueError("search: widths, depths, activations, seeds or rungs is empty; give at least one of each")
+    say(f"timing {len(networks)} networks and the teacher by {engine} on one core; run nothing else meanwhile")
     latency = _latency(teacher, networks, engine, points, checkpoint)
     best: dict[str, Candidate] = {}
     starts: dict[tuple[str, int], Any] = {}

@@ -24,11 +24,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import kdpinn_jax as kd
-from kdpinn_jax import _cli_types, _read_points
+from kdpinn_jax import _read_points
 from kdpinn_jax._history import LARGEST
 from kdpinn_jax._names import one_line
 from kdpinn_jax._storage import atomic
-from kdpinn_jax.cli import main
+from kdpinn_jax.cli import _types, main
 from kdpinn_jax.export import FORMATS
 from kdpinn_jax.export._describe import identifier
 from kdpinn_jax.export.c import source
@@ -274,7 +274,7 @@ def test_the_fuzz_finds_nothing_in_a_second(tmp_path):
 #: What a command does once its words are understood: no test here waits for it. ``run_phases`` is any training.
 WORK = (
     *("_run.run", "_run.train_by", "_run.distill_by", "_metrics.evaluate", "_points.predict_file", "bench.bench"),
-    *("plots.solution", "plots.history", "_distill.run_phases", "_many.run_sweep", "_many.run_search"),
+    *("plots.solution", "plots.history", "_distill.run_phases", "_run_many.run_sweep", "_run_many.run_search"),
 )
 WORDS = (
     *("", " ", "-", "--", "-1", "0", "1", "1.5", "nan", "inf", "1e400", "1e-400", "9" * 5000, "0x10", "1_0", "١"),
@@ -294,7 +294,7 @@ def stubbed(monkeypatch, good, tmp_path):
         monkeypatch.setattr(f"kdpinn_jax.{name}", done)
     for form in FORMATS:
         monkeypatch.setitem(FORMATS, form, lambda model, out, *, name, metrics: done(identifier(model, name)))
-    monkeypatch.setattr("kdpinn_jax._cli_host.set_up_jax", lambda: None)
+    monkeypatch.setattr("kdpinn_jax.cli._host.set_up_jax", lambda: None)
     inside = tmp_path / "inside"
     inside.mkdir()
     monkeypatch.chdir(inside)
@@ -308,11 +308,11 @@ def valid(command, parameter, good):
             "points": str(good / "points.csv"),
         }
         return out.get(parameter.name, str(good / MODEL.name))
-    if isinstance(parameter.type, _cli_types.Word):
+    if isinstance(parameter.type, _types.Word):
         return next(iter(parameter.type.words()))
-    if isinstance(parameter.type, _cli_types.Vary):
+    if isinstance(parameter.type, _types.Vary):
         return "seed=0:2"
-    return "burgers" if parameter.type is _cli_types.PROBLEM or parameter.name == "source" else "1"
+    return "burgers" if parameter.type is _types.PROBLEM or parameter.name == "source" else "1"
 
 
 def call(command, parameter, value, good):

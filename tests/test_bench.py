@@ -7,10 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 import kdpinn_jax as kd
-from kdpinn_jax import _tables
 from kdpinn_jax.bench import METHODS, _methods, _rates
 from kdpinn_jax.bench._bench import measured
-from kdpinn_jax.cli import main
+from kdpinn_jax.cli import _tables, main
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +100,7 @@ def test_the_command(models, tmp_path):
     ("words", "message"),
     [
         (["--methods", "jit"], "method 'jit' is unknown; did you mean 'jax.jit'?"),
-        (["--sizes", "0"], "numbers of 1 to 10000000 points"),
+        (["--sizes", "0"], "give up to 100 numbers of points, each from 1 to 10000000"),
         ([], "no such file"),
     ],
 )

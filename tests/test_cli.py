@@ -18,10 +18,10 @@ import pytest
 from click.testing import CliRunner
 
 import kdpinn_jax as kd
-from kdpinn_jax import _cli_host, _metrics, _network, _recipes, _run
+from kdpinn_jax import _metrics, _network, _recipes, _run
 from kdpinn_jax._history import read_history
 from kdpinn_jax._lock import only_writer
-from kdpinn_jax.cli import main
+from kdpinn_jax.cli import _host, main
 
 FILES = {"teacher.safetensors", "student.safetensors", "result.json", "history.csv", "solution.png", "history.png"}
 #: Steps of the short stages below, the student's imitation of its teacher in front.
@@ -169,7 +169,7 @@ def test_help_answers_without_jax_and_has_an_example():
         program = (
             "import sys, types; package = types.ModuleType('kdpinn_jax');"
             f"package.__path__ = [{str(Path(kd.__file__).parent)!r}]; sys.modules['kdpinn_jax'] = package\n"
-            "from kdpinn_jax.cli import main\n"
+            "from kdpinn_jax.cli import _host, main\n"
             f"try: main([{command!r}, '--help'])\n"
             "except SystemExit: print(sorted({'jax', 'scipy', 'matplotlib', 'numpy'} & set(sys.modules)))"
         )
@@ -307,7 +307,7 @@ def test_no_traceback_where_the_cache_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     before = jax.config.jax_compilation_cache_dir
-    _cli_host.set_up_jax()
+    _host.set_up_jax()
     assert jax.config.jax_compilation_cache_dir == before
 
 

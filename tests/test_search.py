@@ -77,8 +77,9 @@ def test_a_search(decay, untrained, tmp_path, monkeypatch):
     assert [row["times_cheaper"] for row in rows] == [8.0, 4.0, 1.0]
     assert [row["role"] for row in rows] == ["front", "front", "teacher"]
     assert json.dumps(rows)
-    assert lines[0].startswith("rung 1 of 2: 2 networks")
-    assert lines[1].startswith("rung 2 of 2: 1 networks")
+    assert lines[0].startswith("timing 2 networks and the teacher")
+    assert lines[1].startswith("rung 1 of 2: 2 networks")
+    assert lines[2].startswith("rung 2 of 2: 1 networks")
     monkeypatch.setattr(_batch.Batch, "advance", None)  # what had ended is read back, and not trained again
     again = kd.search(teacher, **asked, checkpoint=kd.Checkpoint(tmp_path / "c"))
     jax.tree.map(np.testing.assert_array_equal, again.chosen.model.params, found.chosen.model.params)

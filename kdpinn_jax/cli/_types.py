@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._names import nearest
+from .._names import nearest
 
 if TYPE_CHECKING:
-    from ._problem import Problem
+    from .._problem import Problem
 
 #: Larger networks than these are a slip of the keyboard, and would exhaust the memory before failing: L-BFGS keeps a
 #: hundred copies of the weights, 2.4 GB at three million.
@@ -139,17 +139,17 @@ class Vary(click.ParamType):
 class Counts(click.ParamType):
     """Whole numbers with commas between: up to ``length`` of them, each up to ``most``."""
 
-    def __init__(self, name: str, example: str, most: int, length: int = 100) -> None:
-        self.name, self.example, self.most, self.length = name, example, most, length
+    def __init__(self, name: str, what: str, example: str, most: int, length: int = 100) -> None:
+        self.name, self.what, self.example, self.most, self.length = name, what, example, most, length
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
         if isinstance(value, tuple):
             return value
         parts = [part.strip() for part in str(value).split(",")]
         if not all(part.isascii() and part.isdigit() and 1 <= len(part) <= 8 for part in parts):
-            self.fail(f"{value!r} is not a list of {self.name.lower()} such as {self.example}", param, ctx)
+            self.fail(f"{value!r} is not a list of {self.what} such as {self.example}", param, ctx)
         if len(parts) > self.length or not all(1 <= int(part) <= self.most for part in parts):
-            self.fail(f"{value!r}: give up to {self.length} {self.name.lower()}, of 1 to {self.most}", param, ctx)
+            self.fail(f"{value!r}: give up to {self.length} {self.what}, each from 1 to {self.most}", param, ctx)
         return tuple(map(int, parts))
 
 
@@ -157,7 +157,7 @@ class _ProblemName(click.ParamType):
     name = "problem"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "Problem":
-        from .problems import ALL
+        from ..problems import ALL
 
         if value not in ALL:
             self.fail(f"problem {value!r} is unknown{nearest(value, ALL)}", param, ctx)
@@ -187,37 +187,37 @@ class Words(Word):
 
 
 def presets() -> Iterable[str]:
-    from ._recipes import PRESETS
+    from .._recipes import PRESETS
 
     return PRESETS
 
 
 def recipes() -> Iterable[str]:
-    from ._recipes import RECIPES
+    from .._recipes import RECIPES
 
     return RECIPES
 
 
 def activations() -> Iterable[str]:
-    from ._network import ACTIVATIONS
+    from .._network import ACTIVATIONS
 
     return ACTIVATIONS
 
 
 def engines() -> Iterable[str]:
-    from ._search import ENGINES
+    from .._search import ENGINES
 
     return ENGINES
 
 
 def formats() -> Iterable[str]:
-    from .export import FORMATS
+    from ..export import FORMATS
 
     return FORMATS
 
 
 def methods() -> Iterable[str]:
-    from .bench import METHODS
+    from ..bench import METHODS
 
     return METHODS
 

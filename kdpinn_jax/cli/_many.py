@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import _cli_host as host
-from . import _cli_options as cli
-from . import _cli_types as types
+from .._names import nearest
+from . import _host as host
+from . import _options as cli
 from . import _tables
-from ._names import nearest
+from . import _types as types
 
 if TYPE_CHECKING:
-    from ._model import Model
-    from ._problem import Problem
-    from ._result import Options
+    from .._model import Model
+    from .._problem import Problem
+    from .._result import Options
 
 
 @click.command()
@@ -58,7 +58,7 @@ def sweep(
 
     Writes sweep.csv, sweep.json, sweep.png and the best members as member-NNN.safetensors.
     """
-    from . import _many
+    from .. import _run_many
 
     host.use_cores(devices)
     host.set_up_jax()
@@ -66,11 +66,11 @@ def sweep(
         host.join_processes()
     what, chosen = _source(source, options)
     try:
-        made = _many.members_by(what, chosen, dict(varied))
+        made = _run_many.members_by(what, chosen, dict(varied))
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
     host.make_folder(out)
-    rows = _many.run_sweep(what, made, out, chosen, keep=keep, chunk=chunk, say=host.say)
+    rows = _run_many.run_sweep(what, made, out, chosen, keep=keep, chunk=chunk, say=host.say)
     if host.is_first_process():
         names = [name for name, _ in varied]
         host.print_json(rows) if as_json else click.echo(_tables.of_sweep(rows, names, out))
@@ -92,20 +92,23 @@ def sweep(
 @click.option("--points", type=click.IntRange(1, 10_000_000), default=10_000, show_default=True, help="Points a call.")
 @click.option(
     "--widths",
-    type=types.Counts("WIDTHS", "4,8,16", types.WIDEST),
+    type=types.Counts("WIDTHS", "hidden widths", "4,8,16", types.WIDEST),
     help="Of hidden layers, that are tried; default 4,6,8,12,16,20,28.",
 )
 @click.option(
     "--depths",
-    type=types.Counts("DEPTHS", "1,2,3", types.DEEPEST),
+    type=types.Counts("DEPTHS", "numbers of hidden layers", "1,2,3", types.DEEPEST),
     help="Numbers of hidden layers that are tried; default 1,2,3.",
 )
 @click.option("--activations", type=types.Words("activation", types.activations), metavar="NAMES", help="Default tanh.")
 @click.option("--steps", type=click.IntRange(1, 10_000), help="Of Levenberg-Marquardt in a turn; default 40.")
 @click.option(
     "--rungs",
-    type=types.Counts("TURNS", "1,2,4", 10_000),
-    help="Turns each rung adds; the better half goes on to the next one; default 1,2,4.",
+    type=types.Counts("TURNS", "numbers of turns", "1,2,4", 10_000),
+    help="Turns each rung adds; the better ones go on to the next rung; default 1,2,4.",
+)
+@click.option(
+    "--keep", type=click.FloatRange(0, 1, min_open=True), metavar="SHARE", help="Of networks that go on; default 0.5."
 )
 @cli.survival_options
 @cli.JSON
@@ -128,9 +131,9 @@ def search(
     Distils a family of networks, trains the promising ones on, and writes search.csv, search.json, search.png, the
     models of the Pareto front, and the one chosen as student.safetensors.
     """
-    from . import _many, _search
-    from ._files import load
-    from ._result import Options
+    from .. import _run_many, _search
+    from .._files import load
+    from .._result import Options
 
     largest = [max(widths or _search.WIDTHS)] * max(depths or _search.DEPTHS)
     if types.weights(largest) > types.MOST_WEIGHTS:
@@ -143,14 +146,14 @@ def search(
     host.make_folder(out)
     options = Options(progress=False if quiet else None, resume=resume, checkpoint_every=checkpoint_every)
     given = {name: value for name, value in {"widths": widths, "depths": depths, **others}.items() if value is not None}
-    content = _many.run_search(model, out, options, say=(lambda _: None) if quiet else host.say, **given)
+    content = _run_many.run_search(model, out, options, say=(lambda _: None) if quiet else host.say, **given)
     host.print_json(content) if as_json else click.echo(_tables.of_search(content, out))
 
 
 def _source(text: str, options: Mapping[str, Any]) -> "tuple[Problem | Model, Options]":
     """The problem or the teacher that is meant, under the options' conditions, and the options as one value."""
-    from ._files import load
-    from .problems import ALL
+    from .._files import load
+    from ..problems import ALL
 
     if text in ALL and not Path(text).is_file():
         chosen = cli.collected(ALL[text], student=False, **options)

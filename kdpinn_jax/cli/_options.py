@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._cli_types import Assignment, Layers, Range, Seconds, Word, activations, presets, recipes
-from ._names import nearest
+from .._names import nearest
+from ._types import Assignment, Layers, Range, Seconds, Word, activations, presets, recipes
 
 if TYPE_CHECKING:
-    from ._problem import Problem
-    from ._result import Options
+    from .._problem import Problem
+    from .._result import Options
 
 
 _SURVIVAL = [
@@ -104,7 +104,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def of_family(problem: "Problem", ranges: tuple[tuple[str, tuple[float, float]], ...]) -> "Problem":
     """The problem, or the parametric one where there are ranges."""
-    from ._parametric import parametric
+    from .._parametric import parametric
 
     names = [name for name, _ in ranges]
     for name in names:
@@ -126,7 +126,7 @@ def collected(
     **chosen: Any,
 ) -> "Options":
     """The options as one value, with names checked before any training; a student alone has soft targets."""
-    from ._result import Options
+    from .._result import Options
 
     progress = False if quiet else None
     options = Options(weights=dict(weights), coefficients=dict(coefficients), progress=progress, **chosen)

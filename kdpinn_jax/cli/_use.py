@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from . import _cli_host as host
-from . import _cli_options as cli
-from . import _cli_types as types
+from . import _host as host
+from . import _options as cli
 from . import _tables
+from . import _types as types
 
 if TYPE_CHECKING:
-    from ._metrics import Metrics
-    from ._model import Model
-    from .bounds._result import ErrorEstimate
+    from .._metrics import Metrics
+    from .._model import Model
+    from ..bounds._result import ErrorEstimate
 
 
 @click.command()
@@ -28,10 +28,10 @@ def evaluate(model: Path, estimate: bool, as_json: bool) -> None:
     kdpinn evaluate runs/burgers/student.safetensors
     kdpinn evaluate runs/burgers/student.safetensors --estimate
     """
-    from . import _metrics
-    from ._error_estimate import error_estimate
-    from ._files import load
-    from ._predict import compile_predict
+    from .. import _metrics
+    from .._error_estimate import error_estimate
+    from .._files import load
+    from .._predict import compile_predict
 
     host.set_up_jax()
     loaded = load(model)
@@ -71,8 +71,8 @@ def predict(model: Path, points: Path, out: Path, float64: bool, as_json: bool) 
     as `kdpinn problems` lists the axes. The output has the axes in that order and the fields behind them, in a .csv
     under a header. Files of any size are read block by block.
     """
-    from ._files import load
-    from ._points import predict_file
+    from .._files import load
+    from .._points import predict_file
 
     host.check_file(out, points, model, endings=(".csv", ".npy"))
     host.set_up_jax()
@@ -104,8 +104,8 @@ def export(model: Path, form: str, out: Path, name: str | None, as_json: bool) -
     \b
     kdpinn export runs/burgers/student.safetensors --format c --out burgers_c
     """
-    from ._files import load, measured_errors
-    from .export import FORMATS
+    from .._files import load, measured_errors
+    from ..export import FORMATS
 
     host.set_up_jax()
     paths = FORMATS[form](load(model), out, name=name, metrics=measured_errors(model))
@@ -116,7 +116,7 @@ def export(model: Path, form: str, out: Path, name: str | None, as_json: bool) -
 @click.argument("models", type=types.FILE, nargs=-1, required=True, metavar="MODEL...")
 @click.option(
     "--sizes",
-    type=types.Counts("NUMBERS", "1,1024", types.MOST_POINTS),
+    type=types.Counts("SIZES", "numbers of points", "1,1024", types.MOST_POINTS),
     help="Points a call; default 1,16,256,1024,10000,65536.",
 )
 @click.option(
@@ -134,8 +134,8 @@ def bench(
     Methods and models take turns, call by call, in a process pinned to one core with one thread. With two models the
     table ends with how much faster the second one is by each method.
     """
-    from ._files import load
-    from .bench import METHODS, SIZES, bench
+    from .._files import load
+    from ..bench import METHODS, SIZES, bench
 
     for path in models:
         load(path)  # what is wrong with a file is said before minutes of measuring
@@ -181,9 +181,9 @@ def plot(sources: Sequence[Path], out: Path | None, as_json: bool) -> None:
 
 
 def _draw_solution(paths: Sequence[Path], out: Path) -> None:
-    from . import plots
-    from ._files import load
-    from ._metrics import evaluate
+    from .. import plots
+    from .._files import load
+    from .._metrics import evaluate
 
     distinct = len({path.stem for path in paths}) == len(paths)
     loaded = {path.stem if distinct else str(path): load(path) for path in paths}
@@ -196,7 +196,7 @@ def _draw_solution(paths: Sequence[Path], out: Path) -> None:
 
 
 def _draw_history(path: Path, out: Path) -> None:
-    from . import plots
-    from ._history import read_history
+    from .. import plots
+    from .._history import read_history
 
     plots.history(read_history(path), out)

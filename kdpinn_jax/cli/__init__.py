@@ -7,9 +7,9 @@ import signal
 
 import click
 
-from . import _cli_host as host
-from . import _cli_many, _cli_train, _cli_use, _tables
-from . import _cli_options as cli
+from . import _host as host
+from . import _many, _tables, _train, _use
+from . import _options as cli
 
 
 @click.group(cls=host.Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -37,7 +37,7 @@ def problems(as_json: bool) -> None:
     \b
     kdpinn problems
     """
-    from .problems import ALL
+    from ..problems import ALL
 
     rows = {
         name: {
@@ -58,7 +58,7 @@ def problems(as_json: bool) -> None:
 
 
 for command in (
-    *(_cli_train.run, _cli_train.train, _cli_train.distill, _cli_many.sweep, _cli_many.search),
-    *(_cli_use.evaluate, _cli_use.predict, _cli_use.export, _cli_use.bench, _cli_use.plot),
+    *(_train.run, _train.train, _train.distill, _many.sweep, _many.search),
+    *(_use.evaluate, _use.predict, _use.export, _use.bench, _use.plot),
 ):
     main.add_command(command)
