@@ -25,14 +25,14 @@ import numpy as np
 from _training_results import RESULTS, SIZES, file_of, machine, picture, read, table, thinned, write
 
 import kdpinn_jax as kd
-from kdpinn_jax import _metrics
+from kdpinn_jax import _grids
 from kdpinn_jax._files import library_versions
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_enable_compilation_cache", False)  # compiling counts
 # The history's errors on a grid as dense as the final ones', or nearly: on the library's coarse one Burgers' shock
 # falls between two points. A look then costs a few per cent of the time between two.
-_metrics.COARSE = {1: 1001, 2: 101, 3: 21}
+_grids.COARSE = {1: 1001, 2: 101, 3: 21}
 
 SOFT = "-soft"
 VARIANTS = (*kd.problems.ALL, *(name + SOFT for name in ("burgers", "taylor_green")))

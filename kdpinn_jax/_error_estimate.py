@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from ._metrics import reference_values
+from ._grids import reference_values
 from ._model import Model
 from .bounds import _correction
 from .bounds._result import ErrorEstimate, NoBound, Norm

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -12,22 +12,15 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
+from ._grids import counts_of, hashable, on_grid
 from ._model import Model
 from ._network import MLP
 from ._objective import Objective, mean_square_at, network_field
 from ._problem import Problem, Term
 from ._types import Params, is_traced
 
-#: Points an axis of the dense grid, by the number of axes; training never sees it.
-GRID = {1: 1001, 2: 101, 3: 41}
-#: Points an axis of the grid watched during training: a look must cost less than a step.
-COARSE = {1: 101, 2: 33, 3: 11}
-#: Values of each coefficient of a family in the two grids, by how many coefficients it has; both ends are among them.
-MEMBERS, COARSE_MEMBERS = {1: 9, 2: 5}, 3
 #: How far the last axis of space is extended on its right, as a share of its width.
 EXTRAPOLATION = {"mild right": 0.1, "hard right": 0.5}
-#: Reference values are computed in pieces: a spectral reference holds one number a point and mode.
-_PIECE = 4096
 
 
 class Errors(NamedTuple):
@@ -124,79 +117,6 @@ def _as_dict(member: Member) -> dict[str, Any]:
     return {"coefficients": member.coefficients, **member.errors._asdict()}
 
 
-def grid(
-    lower: tuple[float, ...],
-    upper: tuple[float, ...],
-    per_axis: int | tuple[int, ...],
-    logarithmic: Collection[int] = (),
-) -> Float[np.ndarray, "n d"]:
-    """The uniform grid on [lower, upper], both ends included, the last axis fastest: (n, d), float64.
-
-    ``per_axis`` is one number of points, or one an axis; the axes ``logarithmic`` are uniform in their logarithm.
-    """
-    counts = (per_axis,) * len(lower) if isinstance(per_axis, int) else per_axis
-    spaced = [np.geomspace if i in logarithmic else np.linspace for i in range(len(lower))]
-    axes = [of(a, b, count) for of, a, b, count in zip(spaced, lower, upper, counts, strict=True)]
-    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(lower))
-
-
-def _counts(problem: Problem, coarse: bool = False) -> tuple[int, ...]:
-    """Points of each axis of a problem's grid."""
-    d, p = problem.coordinates, len(problem.family)
-    of_members = COARSE_MEMBERS if coarse else MEMBERS.get(p, 3)
-    return (COARSE.get(d, 5) if coarse else GRID.get(d, 11),) * d + (of_members,) * p
-
-
-def reference_values(problem: Problem, coefficients: dict[str, Any], z: Float[np.ndarray, "n d"]) -> np.ndarray:
-    """The reference at points z: (n, m), always in float64, whatever the caller's precision.
-
-    Raises:
-        ValueError: the problem has no reference, or none at these coefficients.
-    """
-    field = _compiled_reference(problem, _hashable(coefficients))
-    # The last piece is filled up with repeats: one compiled size serves every grid.
-    filled = np.concatenate([z, np.repeat(z[-1:], -len(z) % _PIECE, axis=0)])
-    pieces = [field(filled[i : i + _PIECE]) for i in range(0, len(filled), _PIECE)]
-    return np.concatenate(pieces)[: len(z)]
-
-
-@functools.lru_cache(maxsize=8)
-def _compiled_reference(
-    problem: Problem, coefficients: tuple[tuple[str, float], ...]
-) -> Callable[[np.ndarray], np.ndarray]:
-    if problem.reference is None:
-        raise ValueError(f"problem {problem.name!r} has no reference solution to compare with")
-    start = problem.reference
-
-    def arithmetic(task: Callable[[], Any]) -> Any:
-        try:
-            with jax.enable_x64(True):
-                return task()
-        except ArithmeticError as error:  # a Reynolds number of 0, a volatility of 1e300
-            raise ValueError(
-                f"problem {problem.name!r} has no reference at {dict(coefficients)} ({error}); change the coefficients"
-            ) from None
-
-    field = arithmetic(lambda: jax.jit(jax.vmap(start(dict(coefficients)))))
-    return lambda z: arithmetic(lambda: np.asarray(field(jnp.asarray(z))))
-
-
-@functools.lru_cache(maxsize=32)
-def _on_grid(
-    problem: Problem,
-    coefficients: tuple[tuple[str, float], ...],
-    lower: tuple[float, ...],
-    upper: tuple[float, ...],
-    counts: tuple[int, ...],
-) -> tuple[np.ndarray, np.ndarray]:
-    z = grid(lower, upper, counts, problem.logarithmic)
-    return z, reference_values(problem, dict(coefficients), z)
-
-
-def _hashable(coefficients: dict[str, Any]) -> tuple[tuple[str, float], ...]:
-    return tuple(sorted((name, float(value)) for name, value in coefficients.items()))
-
-
 def _quantities(problem: Problem) -> dict[str, list[int]]:
     """Columns of each quantity, the one quoted first at the front."""
     fields = {name: [i] for i, name in enumerate(problem.fields)}
@@ -232,12 +152,12 @@ def evaluate(model: Model, *, predict: Callable[[ArrayLike], ArrayLike] | None =
     found: dict[str, dict[str, Errors]] = {}
     members: tuple[Member, ...] = ()
     if problem.reference is not None:
-        coefficients = _hashable(model.coefficients)
+        coefficients = hashable(model.coefficients)
         regions = {"domain": (problem.lower, problem.upper)} | {
             name: _beyond(problem, share) for name, share in EXTRAPOLATION.items()
         }
         for name, (lower, upper) in regions.items():
-            z, exact = _on_grid(problem, coefficients, lower, upper, _counts(problem))
+            z, exact = on_grid(problem, coefficients, lower, upper, counts_of(problem))
             if np.isfinite(exact).all():  # a reference that stops at the domain's edge is NaN beyond it
                 u = np.asarray(call(z.astype(model.dtype)), np.float64)
                 found[name] = errors(problem, u, exact)
@@ -256,7 +176,7 @@ def _members(
     problem: Problem, z: Float[np.ndarray, "n d"], u: Float[np.ndarray, "n m"], exact: Float[np.ndarray, "n m"]
 ) -> tuple[Member, ...]:
     """The errors of each member on a grid, whose last axes, the fastest, are the coefficients."""
-    count = math.prod(_counts(problem)[problem.coordinates :])
+    count = math.prod(counts_of(problem)[problem.coordinates :])
     quantity = next(iter(_quantities(problem)))
     found = []
     for i in range(count):
@@ -291,8 +211,8 @@ def error_monitor(objective: Objective) -> Callable[[Params], Array] | None:
     problem = objective.problem
     if problem.reference is None or is_traced(objective.coefficients):
         return None
-    counts = _counts(problem, coarse=True)
-    z, exact = _on_grid(problem, _hashable(objective.coefficients), problem.lower, problem.upper, counts)
+    counts = counts_of(problem, coarse=True)
+    z, exact = on_grid(problem, hashable(objective.coefficients), problem.lower, problem.upper, counts)
     columns = tuple(next(iter(_quantities(problem).values())))
     points, exact = jnp.asarray(z), jnp.asarray(exact)
     return lambda params: _relative_l2(

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from ._metrics import Metrics, grid, reference_values
+from ._grids import grid, reference_values
+from ._metrics import Metrics
 from ._model import Model
 from ._names import one_line
 from ._problem import Problem

@@ -7,7 +7,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import kdpinn_jax as kd
-from kdpinn_jax._metrics import grid
+from kdpinn_jax._grids import grid
 from kdpinn_jax.references import fitzhugh_nagumo as fn
 from kdpinn_jax.references._etdrk4 import STENCIL
 

@@ -16,7 +16,8 @@ from jax.scipy.stats import norm
 
 import kdpinn_jax as kd
 from kdpinn_jax import plots
-from kdpinn_jax._metrics import GRID, MEMBERS, Metrics
+from kdpinn_jax._grids import GRID, MEMBERS
+from kdpinn_jax._metrics import Metrics
 from kdpinn_jax.cli import main
 from kdpinn_jax.export.c import export_c
 

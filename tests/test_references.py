@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from kdpinn_jax._metrics import grid
+from kdpinn_jax._grids import grid
 from kdpinn_jax.references import _corner_flow
 from kdpinn_jax.references import allen_cahn as ac
 from kdpinn_jax.references import lid_driven_cavity as cavity

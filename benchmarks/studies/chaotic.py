@@ -19,7 +19,7 @@ from _study import Results, Study, main, markdown, spread
 from matplotlib.figure import Figure
 
 import kdpinn_jax as kd
-from kdpinn_jax._metrics import grid
+from kdpinn_jax._grids import grid
 from kdpinn_jax.references.kuramoto_sivashinsky import kuramoto_sivashinsky
 
 PROBLEM = kd.problems.ALL["kuramoto_sivashinsky"]
