@@ -165,11 +165,16 @@ _AFTER_THE_TEACHER = ("result.json", "history.csv", "solution.png", "history.png
 
 def why_interrupted(interrupted: TrainingInterrupted, saved: Sequence[str], where: Path) -> str:
     """One line: where Ctrl-C met the training, and what is saved."""
-    why = str(interrupted)
-    why = why if why.startswith("interrupted") else f"interrupted; the last stage {why}"
+    why = where_interrupted(interrupted)
     if not saved:
         return f"{why}; nothing was trained yet, so nothing is saved"
     return f"{why}; saved what there is in {where}: {', '.join(saved)}; --resume goes on"
+
+
+def where_interrupted(interrupted: TrainingInterrupted) -> str:
+    """Where Ctrl-C met the training."""
+    why = str(interrupted)
+    return why if why.startswith("interrupted") else f"interrupted; the last stage {why}"
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 import contextlib
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from ._model import Model
 from ._network import MLP
 from ._problem import Problem
 from ._recipes import Recipe, recipe
+from ._report import TrainingInterrupted
 from ._result import Options, write_json
-from ._run import CHECKPOINTS, checkpoint_in, imitation
+from ._run import CHECKPOINTS, checkpoint_in, imitation, where_interrupted
 from ._search import search
 from ._storage import atomic
 from ._sweep import Member, sweep
@@ -76,7 +77,7 @@ def run_sweep(
     from . import plots  # matplotlib takes half a second to import
 
     first = jax.process_index() == 0
-    with only_writer(out) if first else contextlib.nullcontext():
+    with only_writer(out) if first else contextlib.nullcontext(), _resumable():
         network, chosen = _network_and_recipe(source, options)
         student = isinstance(source, Model)
         alone = chosen.student_seconds if student else chosen.teacher_seconds
@@ -120,7 +121,7 @@ def run_search(
     """
     from . import plots  # matplotlib takes half a second to import
 
-    with only_writer(out):
+    with only_writer(out), _resumable():
         checkpoint = checkpoint_in(out / CHECKPOINTS, options, say)
         found = search(
             teacher,
@@ -152,6 +153,15 @@ def run_search(
         plots.front(rows, out / "search.png", engine=found.engine, points=found.points)
         checkpoint.remove()
     return content
+
+
+@contextlib.contextmanager
+def _resumable() -> Iterator[None]:
+    """Ctrl-C during the trainings says how to go on."""
+    try:
+        yield
+    except TrainingInterrupted as interrupted:
+        raise KeyboardInterrupt(f"{where_interrupted(interrupted)}; --resume goes on") from None
 
 
 def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -1,6 +1,7 @@
 """The search for the smallest student: fronts and choices by hand, and one small search from end to end."""
 
 import json
+import signal
 
 import hypothesis.strategies as st
 import jax
@@ -131,7 +132,13 @@ def test_command_lines(untrained, tmp_path, monkeypatch):
         return done.stdout
 
     words = ["--vary", "seed=0:2", "--vary", "nu=0.01,0.02", "--layers", "3", "--keep", 1, "--quiet"]
-    shown = kdpinn("sweep", teacher, *words, "--out", tmp_path / "sweep")
+    words += ["--out", tmp_path / "sweep"]
+    advance = _batch.Batch.advance
+    with monkeypatch.context() as patch:
+        patch.setattr(_batch.Batch, "advance", lambda *a: (signal.raise_signal(signal.SIGINT), advance(*a))[1])
+        stopped = CliRunner().invoke(main, ["sweep", str(teacher), *map(str, words)])
+    assert (stopped.exit_code, stopped.stderr) == (1, "Error: interrupted at step 0 of 2; --resume goes on\n")
+    shown = kdpinn("sweep", teacher, *words, "--resume")
     rows = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
     assert [(row["seed"], row["nu"]) for row in rows["members"]] == [(0, 0.01), (0, 0.02), (1, 0.01), (1, 0.02)]
     best = rows["best"][0]
