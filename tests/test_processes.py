@@ -1,5 +1,6 @@
 """Two processes on one machine, by JAX's own runtime: the numbers of one process, and what happens when one dies."""
 
+import json
 import os
 import signal
 import socket
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from subprocess import PIPE
 
 import jax
 import numpy as np
@@ -83,7 +85,7 @@ def start(tmp_path):
     def start(rank, port, teaching, script=TRAIN):
         words = [sys.executable, "-c", BEGIN + script, port, rank, tmp_path, teaching]
         environment = os.environ | {"PYTHONPATH": root}
-        started.append(subprocess.Popen(list(map(str, words)), env=environment, stderr=subprocess.PIPE, text=True))
+        started.append(subprocess.Popen(list(map(str, words)), env=environment, stderr=PIPE, text=True))
         return started[-1]
 
     yield start
@@ -129,6 +131,27 @@ def test_two_processes_have_the_numbers_of_one(start, tmp_path):
     for i, student in enumerate(found[1:]):
         alone = kd.distill(teacher, jax.random.key(i), network=network, imitate=(kd.Adam(20),), stages=short)
         np.testing.assert_allclose(student(z), alone(z), rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_command_line_under_a_launcher(tmp_path):
+    """Started as Open MPI starts them: both train, the first one writes, and its stdout is the result alone."""
+    launcher = {"OMPI_MCA_orte_hnp_uri": "4096.0;tcp://127.0.0.1:1", "OMPI_COMM_WORLD_SIZE": "2"}
+    launcher |= {"JAX_COORDINATOR_PORT": free_port(), "JAX_PLATFORMS": "cpu"}
+    words = ["sweep", "burgers", "--vary", "seed=0:2", "--layers", "3", "--preset", "quick", "--devices", "1"]
+    words += ["--distributed", "--quiet", "--json", "--out", tmp_path / "sweep"]
+    started = []
+    for rank in range(2):
+        own = launcher | {"OMPI_COMM_WORLD_RANK": rank, "OMPI_COMM_WORLD_LOCAL_RANK": rank}
+        environment = os.environ | {name: str(value) for name, value in own.items()}
+        command = [sys.executable, "-m", "kdpinn_jax", *map(str, words)]
+        started.append(subprocess.Popen(command, env=environment, stdout=PIPE, stderr=PIPE, text=True))
+    (first, words), (second, _) = (process.communicate(timeout=120) for process in started)
+    rows = json.loads(first), json.loads((tmp_path / "sweep" / "sweep.json").read_text())["members"]
+    assert rows[0] == rows[1], words
+    assert [row["seed"] for row in rows[0]] == [0, 1]
+    assert all(row["relative_l2"] < 0.5 for row in rows[0])
+    assert second == ""
 
 
 @pytest.mark.slow

@@ -134,10 +134,23 @@ def join_processes() -> None:
     """One program in several processes: JAX finds out from its surroundings how many they are, and which this is."""
     import jax
 
+    _keep_stdout_for_results()
     try:
         jax.distributed.initialize()
     except (ValueError, RuntimeError) as error:
         raise click.ClickException(f"--distributed: {error}; start it by srun, mpirun or on a TPU pod") from None
+
+
+def _keep_stdout_for_results() -> None:
+    """What carries the messages between CPUs prints on the process's stdout: from here on that is stderr."""
+    try:
+        stdout, stderr = sys.stdout.fileno(), sys.stderr.fileno()
+    except io.UnsupportedOperation:  # a caller's own stream, which no library prints on
+        return
+    sys.stdout.flush()
+    results = os.fdopen(os.dup(stdout), "w", encoding=sys.stdout.encoding, errors="backslashreplace")
+    os.dup2(stderr, stdout)
+    sys.stdout = results
 
 
 def is_first_process() -> bool:
