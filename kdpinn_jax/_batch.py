@@ -54,8 +54,8 @@ class Batch(NamedTuple):
         compiled = _compiled_advance(tuple(stage.compiler_options.items()))
         return compiled(self.mesh, self.chunk, self.objective, (self.numbers, stage, state), first, steps)
 
-    def fresh_loss(self, state: State) -> Array:
-        return _fresh_loss(self.mesh, self.chunk, self.objective, (self.numbers, state))
+    def fresh_loss(self, params: Params, key: Array) -> Array:
+        return _fresh_loss(self.mesh, self.chunk, self.objective, (self.numbers, params, key))
 
     def placed(self, tree: Any) -> Any:
         return placed(tree, self.mesh, _EACH)

@@ -10,11 +10,12 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
 from ._checkpoint import Checkpoint, identity, opened
-from ._fit import alone, check, fit
+from ._fit import alone, check, fit, fresh_loss
 from ._loop import Phase, Watch, run_phases
 from ._metrics import error_monitor
 from ._model import Model
@@ -97,7 +98,8 @@ def distill(
     """Train a student on its teacher and on the PDE.
 
     By default it first imitates the teacher, L = L_KD, and then learns from the PDE alone: the teacher buys time, and
-    physics the digits that the teacher does not have. The loss of the paper,
+    physics the digits that the teacher does not have. Where the imitation fits the values and misses the equation, its
+    loss on the PDE above that of the initial parameters, physics begins from those. The loss of the paper,
 
         L = Σ_term w_term · mean |r_term|² + w_KD · L_KD,
 
@@ -187,7 +189,11 @@ def _train(
     params = init_params(target.problem, target.network, key_init)
     if is_traced(plan, key):
         reports: tuple[StageReport, ...] = ()
+        initial = params
         for part, its_key in zip(plan, keys, strict=True):
+            if reports:
+                imitated, fresh = (fresh_loss(part.objective, each, its_key) for each in (params, initial))
+                params = jax.tree.map(functools.partial(jnp.where, imitated <= fresh), params, initial)
             fitted = fit(part.objective, params, its_key, part.stages)
             params, reports = fitted.params, reports + fitted.stages
         return as_model(params, target.coefficients, reports)

@@ -84,12 +84,12 @@ def advance(
     return state, {"step": state.step, "ending": state.ending, "loss": loss, **state.parts}
 
 
-def fresh_loss(objective: Objective, state: State) -> Array:
+def fresh_loss(objective: Objective, params: Params, key: Array) -> Array:
     """The loss at points training did not see."""
-    rows = _sample(objective, jax.random.fold_in(state.key, 1)).rows
+    rows = _sample(objective, jax.random.fold_in(key, 1)).rows
     problem, network, coefficients = objective.problem, objective.network, objective.coefficients
     parts = {
-        name: mean_square_at(problem, network, term, state.params, coefficients, rows[name])
+        name: mean_square_at(problem, network, term, params, coefficients, rows[name])
         for name, term in objective.terms.items()
     }
     return weighted_sum(objective, parts)
@@ -109,8 +109,8 @@ class Alone(NamedTuple):
     def advance(self, stage: Stage, state: State, first: int, steps: int) -> tuple[State, dict[str, Array]]:
         return _compiled_advance(tuple(stage.compiler_options.items()))(self.objective, stage, state, first, steps)
 
-    def fresh_loss(self, state: State) -> Array:
-        return fresh_loss(self.objective, state)
+    def fresh_loss(self, params: Params, key: Array) -> Array:
+        return fresh_loss(self.objective, self.placed(params), self.placed(key))
 
     def placed(self, tree: Any) -> Any:
         return placed(tree, self.objective.mesh, PartitionSpec())
@@ -225,7 +225,7 @@ def _fit_traced(
                 ending=state.ending,
                 record_steps=steps,
                 history=record,
-                fresh_loss=fresh_loss(objective, state),
+                fresh_loss=fresh_loss(objective, state.params, state.key),
                 seconds_compiling=jnp.nan,
                 seconds=jnp.nan,
                 record_seconds=jnp.full(steps.shape, jnp.nan),

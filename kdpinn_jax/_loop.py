@@ -48,7 +48,7 @@ class Compiled(Protocol):
         ``"loss"`` and the mean square of every term. Who has ended stands still."""
         ...
 
-    def fresh_loss(self, state: State) -> Array:
+    def fresh_loss(self, params: Params, key: Array) -> Array:
         """The loss at points training did not see."""
         ...
 
@@ -86,7 +86,7 @@ class Phase(NamedTuple):
 
 def run_phases(params: Params, phases: Sequence[Phase], watch: Watch) -> Fit:
     """One phase after the other, each one's stages in turn. A stage that leaves nobody with a finite loss, or no time,
-    ends its phase.
+    ends its phase. The next one goes on from what came of it, or, where they have a smaller loss, from ``params``.
 
     Raises:
         TrainingInterrupted: Ctrl-C; it holds the Fit so far.
@@ -96,17 +96,18 @@ def run_phases(params: Params, phases: Sequence[Phase], watch: Watch) -> Fit:
     with noted_interrupt() as interrupt:
         try:
             for phase in phases:
-                _run_phase(phase, so_far().params, ended, watch, interrupt)
+                _run_phase(phase, params, ended, watch, interrupt)
         except KeyboardInterrupt:
             raise TrainingInterrupted(so_far()) from None
     return so_far()
 
 
 def _run_phase(
-    phase: Phase, params: Params, ended: list[tuple[Params, StageReport]], watch: Watch, interrupt: Interrupt
+    phase: Phase, initial: Params, ended: list[tuple[Params, StageReport]], watch: Watch, interrupt: Interrupt
 ) -> None:
     """Run a phase's stages, and add each to what has ended."""
     compiled, stages, journal = phase.compiled, phase.stages, watch.journal
+    params, goes_on = (ended[-1][0], True) if ended else (initial, False)
     # LAPACK's own threads wait for each other by spinning: beside another busy process a factorisation of 10 ms took up
     # to 8 s. One thread costs little, since the products, where the time goes, run in XLA's pool.
     with threadpool_limits(1, user_api="blas"), Progress(watch.progress, watch.time_budget) as bar:
@@ -116,6 +117,8 @@ def _run_phase(
                 params, report = replayed
             else:
                 broken = np.equal(ended[-1][1].ending, Ending.NON_FINITE) if i else np.asarray(False)
+                if goes_on and i == 0:
+                    params = _better(compiled, params, initial, phase.key)
                 title = f"{type(stage).__name__} ({i + 1}/{len(stages)})"
                 turn = _Turn(stage, title, phase.deadline, len(stages) - i)
                 begin = functools.partial(compiled.begin, stage, params, phase.key, i, broken)
@@ -130,6 +133,17 @@ def _run_phase(
                 raise KeyboardInterrupt
             if late or np.all(np.equal(report.ending, Ending.NON_FINITE)):
                 break
+
+
+def _better(compiled: Compiled, params: Params, other: Params, key: Array) -> Params:
+    """Whichever has the smaller loss; ``other`` where that of ``params`` is no number."""
+    losses = (np.asarray(compiled.on_host(compiled.fresh_loss(each, key))) for each in (params, other))
+    kept = np.less_equal(*losses)
+
+    def chosen(a: Any, b: Any) -> np.ndarray:
+        return np.where(kept.reshape(kept.shape + (1,) * (np.ndim(a) - kept.ndim)), a, b)
+
+    return jax.tree.map(chosen, compiled.on_host(params), compiled.on_host(other))
 
 
 class _Turn(NamedTuple):
@@ -188,7 +202,7 @@ def _run_stage(
     if run.rows:
         params = compiled.on_host(state.params)
         with contextlib.suppress(KeyboardInterrupt):  # what was trained is not lost for this number
-            fresh_loss = np.asarray(compiled.on_host(compiled.fresh_loss(state)))
+            fresh_loss = np.asarray(compiled.on_host(compiled.fresh_loss(state.params, state.key)))
     columns = {name: np.stack([row[name] for row in run.rows], axis=-1) for name in (run.rows[0] if run.rows else ())}
     report = StageReport(
         stage=type(stage).__name__,

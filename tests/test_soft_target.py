@@ -144,6 +144,32 @@ def test_distill_imitates_and_then_learns(decay, untrained):
     assert kd.evaluate(student).relative_l2 < 1e-4 < kd.evaluate(teacher).relative_l2
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", [1.0, 40.0])
+def test_what_misses_the_equation_is_not_gone_on_from(decay, scale):
+    """Imitation of a steep teacher has a residual far above that of a fresh network: physics begins from that one, as
+    without a teacher. Alone, under vmap and in a sweep."""
+    teacher = kd.train_teacher(decay, jax.random.key(1), stages=(kd.LevenbergMarquardt(20),))
+    teacher = replace(teacher, params=jax.tree.map(lambda leaf: scale * leaf, teacher.params))
+    network, stages = kd.MLP((4,)), (kd.Adam(5, 1e-2),)
+    teach = lambda key, imitate=(kd.LevenbergMarquardt(20),): kd.distill(
+        teacher, key, network=network, imitate=imitate, stages=stages
+    )
+    keys = jax.random.split(jax.random.key(0), 2)
+    many = jax.vmap(teach)(keys)
+    swept = kd.sweep(teacher, kd.members(teacher, seed=range(2)), network=network, stages=stages, chunk=2,
+                     imitate=(kd.LevenbergMarquardt(20),), key=lambda seed: keys[seed])  # fmt: skip
+    same = lambda a, b: all(
+        np.allclose(x, y, rtol=1e-6) for x, y in zip(*map(jax.tree.leaves, (a.params, b.params)), strict=True)
+    )
+    for i, key in enumerate(keys):
+        student = teach(key)
+        assert len(student.training) == 2
+        assert same(student, teach(key, ())) is (scale > 1)
+        assert same(student, jax.tree.map(lambda leaf, i=i: leaf[i], many))
+        assert same(student, swept[i])
+
+
 @pytest.mark.parametrize("name", ["sigma_teacher", "sigma_student", "temperature"])
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan")])
 def test_widths_must_be_positive(pair, name, value):
