@@ -10,13 +10,12 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
 from ._checkpoint import Checkpoint, identity, opened
 from ._fit import alone, check, fit, fresh_loss
-from ._loop import Phase, Watch, run_phases
+from ._loop import Phase, Watch, better, run_phases
 from ._metrics import error_monitor
 from ._model import Model
 from ._network import MLP
@@ -192,8 +191,8 @@ def _train(
         initial = params
         for part, its_key in zip(plan, keys, strict=True):
             if reports:
-                imitated, fresh = (fresh_loss(part.objective, each, its_key) for each in (params, initial))
-                params = jax.tree.map(functools.partial(jnp.where, imitated <= fresh), params, initial)
+                both = (params, initial)
+                params = better(*both, *(fresh_loss(part.objective, p, its_key) for p in both))
             fitted = fit(part.objective, params, its_key, part.stages)
             params, reports = fitted.params, reports + fitted.stages
         return as_model(params, target.coefficients, reports)

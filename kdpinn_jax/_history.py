@@ -11,7 +11,7 @@ import numpy as np
 from ._names import one_line
 from ._report import StageReport
 from ._stages import Ending
-from ._storage import atomic
+from ._storage import write_csv
 
 #: A history is a few hundred kilobytes; its rows take thirty times their bytes in memory.
 LARGEST = 20_000_000
@@ -31,10 +31,7 @@ def write_history(trainings: Mapping[str, Sequence[StageReport]], path: str | os
                 seconds = float(report.record_seconds[i])
                 rows.append({"role": role, "stage": report.stage, "step": int(step), "seconds": seconds, **numbers})
     columns = list(dict.fromkeys([*_KEYS, "loss", *(name for row in rows for name in row)]))
-    with atomic(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(path, columns, rows)
 
 
 def read_history(path: str | os.PathLike[str]) -> dict[str, tuple[StageReport, ...]]:

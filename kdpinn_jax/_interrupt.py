@@ -31,14 +31,12 @@ def noted_interrupt() -> Iterator[Interrupt]:
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
         return
-    usual = [which for which in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(which) is _USUAL]
+    default = signal.default_int_handler
+    usual = [which for which in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(which) is default]
     for which in usual:
         signal.signal(which, interrupt)
     try:
         yield interrupt
     finally:
         for which in usual:
-            signal.signal(which, _USUAL)
-
-
-_USUAL = signal.default_int_handler
+            signal.signal(which, default)

@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
 from ._checkpoint import Journal
@@ -107,7 +109,7 @@ def _run_phase(
 ) -> None:
     """Run a phase's stages, and add each to what has ended."""
     compiled, stages, journal = phase.compiled, phase.stages, watch.journal
-    params, goes_on = (ended[-1][0], True) if ended else (initial, False)
+    params = ended[-1][0] if ended else initial
     # LAPACK's own threads wait for each other by spinning: beside another busy process a factorisation of 10 ms took up
     # to 8 s. One thread costs little, since the products, where the time goes, run in XLA's pool.
     with threadpool_limits(1, user_api="blas"), Progress(watch.progress, watch.time_budget) as bar:
@@ -117,8 +119,9 @@ def _run_phase(
                 params, report = replayed
             else:
                 broken = np.equal(ended[-1][1].ending, Ending.NON_FINITE) if i else np.asarray(False)
-                if goes_on and i == 0:
-                    params = _better(compiled, params, initial, phase.key)
+                if ended and i == 0:
+                    both = compiled.on_host((params, initial))
+                    params = better(*both, *(compiled.on_host(compiled.fresh_loss(p, phase.key)) for p in both))
                 title = f"{type(stage).__name__} ({i + 1}/{len(stages)})"
                 turn = _Turn(stage, title, phase.deadline, len(stages) - i)
                 begin = functools.partial(compiled.begin, stage, params, phase.key, i, broken)
@@ -135,15 +138,12 @@ def _run_phase(
                 break
 
 
-def _better(compiled: Compiled, params: Params, other: Params, key: Array) -> Params:
-    """Whichever has the smaller loss; ``other`` where that of ``params`` is no number."""
-    losses = (np.asarray(compiled.on_host(compiled.fresh_loss(each, key))) for each in (params, other))
-    kept = np.less_equal(*losses)
-
-    def chosen(a: Any, b: Any) -> np.ndarray:
-        return np.where(kept.reshape(kept.shape + (1,) * (np.ndim(a) - kept.ndim)), a, b)
-
-    return jax.tree.map(chosen, compiled.on_host(params), compiled.on_host(other))
+def better(params: Params, other: Params, loss: ArrayLike, its_loss: ArrayLike) -> Params:
+    """Whichever has the smaller loss, of each member of a batch; ``other`` where that of ``params`` is no number."""
+    kept = jnp.less_equal(loss, its_loss)
+    return jax.tree.map(
+        lambda a, b: jnp.where(kept.reshape(kept.shape + (1,) * (a.ndim - kept.ndim)), a, b), params, other
+    )
 
 
 class _Turn(NamedTuple):

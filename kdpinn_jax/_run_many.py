@@ -1,7 +1,6 @@
 """What ``kdpinn sweep`` and ``kdpinn search`` do: members by the options, and the files that record their outcome."""
 
 import contextlib
-import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from ._report import TrainingInterrupted
 from ._result import Options, write_json
 from ._run import CHECKPOINTS, checkpoint_in, imitation, where_interrupted
 from ._search import search
-from ._storage import atomic
+from ._storage import write_csv
 from ._sweep import Member, sweep
 
 
@@ -103,7 +102,7 @@ def run_sweep(
                 old.unlink()
             for i in best:
                 save(models[i], out / f"member-{i:03d}.safetensors", metrics=found[i])
-            _write_table(out / "sweep.csv", rows)
+            write_csv(out / "sweep.csv", list(rows[0]), rows)
             write_json({"problem": models[0].problem.name, "best": best, "members": rows}, out / "sweep.json")
             plots.sweep(rows, list(made[0].varied), out / "sweep.png")
             checkpoint.remove()
@@ -140,7 +139,7 @@ def run_search(
         for name in found.front:
             save(kept[name], out / f"{name}.safetensors", metrics=metrics[name])
         save(found.chosen.model, out / "student.safetensors", metrics=metrics[found.chosen.name])
-        _write_table(out / "search.csv", rows)
+        write_csv(out / "search.csv", list(rows[0]), rows)
         content = {
             "problem": teacher.problem.name,
             "engine": found.engine,
@@ -162,10 +161,3 @@ def _resumable() -> Iterator[None]:
         yield
     except TrainingInterrupted as interrupted:
         raise KeyboardInterrupt(f"{where_interrupted(interrupted)}; --resume goes on") from None
-
-
-def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    with atomic(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)

@@ -1,12 +1,14 @@
 """Files that a dying process leaves whole, and that harm nobody who reads them."""
 
 import contextlib
+import csv
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -66,3 +68,11 @@ def read_safetensors(path: str | os.PathLike[str], check: Callable[[dict[str, st
         check(json.loads(file.read(length))["__metadata__"])
         file.seek(0)
         return safetensors.numpy.load(file.read())
+
+
+def write_csv(path: str | os.PathLike[str], columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """A line of names and a line a row, whole or not at all; a cell that a row lacks is empty."""
+    with atomic(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,6 +1,7 @@
 """The options commands share, and what they mean together: names are checked before any work."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -88,18 +89,13 @@ RANGES = click.option(
 JSON = click.option("--json", "as_json", is_flag=True, help="JSON on stdout, for machines.")
 
 
-def survival_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of what takes long, and may have to go on after its process died."""
-    for option in reversed(_SURVIVAL):
-        command = option(command)
-    return command
+def _together(options: Sequence[Callable[..., Any]]) -> Callable[..., Any]:
+    """All of them as one decorator, in this order in ``--help``."""
+    return lambda command: functools.reduce(lambda made, option: option(made), reversed(options), command)
 
 
-def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of every command that trains."""
-    for option in reversed(_TRAINING):
-        command = option(command)
-    return command
+#: The options of what takes long, and may have to go on after its process died; and those of every command that trains.
+survival_options, training_options = _together(_SURVIVAL), _together(_TRAINING)
 
 
 def of_family(problem: "Problem", ranges: tuple[tuple[str, tuple[float, float]], ...]) -> "Problem":

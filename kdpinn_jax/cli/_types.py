@@ -75,18 +75,38 @@ class Range(click.ParamType):
         return name.strip(), (low, high)
 
 
-class Layers(click.ParamType):
-    name = "WIDTHS"
+class Counts(click.ParamType):
+    """Whole numbers with commas between: up to ``length`` of them, each up to ``most``."""
+
+    digits = 8
+
+    def __init__(self, name: str, what: str, example: str, most: int, length: int = 100) -> None:
+        self.name, self.what, self.example, self.most, self.length = name, what, example, most, length
+        self.limits = f"up to {length} {what}, each from 1 to {most}"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
         if isinstance(value, tuple):
             return value
         parts = [part.strip() for part in str(value).split(",")]
-        if not all(part.isascii() and part.isdigit() and 1 <= len(part) <= 6 for part in parts):
-            self.fail(f"{value!r} is not a list of hidden widths such as 20,20,20", param, ctx)
-        widths = tuple(map(int, parts))
-        if len(widths) > DEEPEST or not all(1 <= width <= WIDEST for width in widths):
-            self.fail(f"{value!r}: give 1 to {DEEPEST} hidden layers of 1 to {WIDEST} neurons", param, ctx)
+        if not all(part.isascii() and part.isdigit() and 1 <= len(part) <= self.digits for part in parts):
+            self.fail(f"{value!r} is not a list of {self.what} such as {self.example}", param, ctx)
+        counts = tuple(map(int, parts))
+        if len(counts) > self.length or not all(1 <= count <= self.most for count in counts):
+            self.fail(f"{value!r}: give {self.limits}", param, ctx)
+        return counts
+
+
+class Layers(Counts):
+    """The hidden layers of one network."""
+
+    digits = 6
+
+    def __init__(self) -> None:
+        super().__init__("WIDTHS", "hidden widths", "20,20,20", WIDEST, DEEPEST)
+        self.limits = f"1 to {DEEPEST} hidden layers of 1 to {WIDEST} neurons"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        widths = super().convert(value, param, ctx)
         if weights(widths) > MOST_WEIGHTS:
             self.fail(f"{value!r}: more than {MOST_WEIGHTS} weights; give fewer or narrower hidden layers", param, ctx)
         return widths
@@ -134,23 +154,6 @@ class Vary(click.ParamType):
                 return [number]
         what = f"seeds such as 0,1,2 or 0:16, at most {MOST_MEMBERS}" if name == "seed" else "finite numbers"
         return self.fail(f"{name}={part!r}: give {what}", *where)
-
-
-class Counts(click.ParamType):
-    """Whole numbers with commas between: up to ``length`` of them, each up to ``most``."""
-
-    def __init__(self, name: str, what: str, example: str, most: int, length: int = 100) -> None:
-        self.name, self.what, self.example, self.most, self.length = name, what, example, most, length
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        parts = [part.strip() for part in str(value).split(",")]
-        if not all(part.isascii() and part.isdigit() and 1 <= len(part) <= 8 for part in parts):
-            self.fail(f"{value!r} is not a list of {self.what} such as {self.example}", param, ctx)
-        if len(parts) > self.length or not all(1 <= int(part) <= self.most for part in parts):
-            self.fail(f"{value!r}: give up to {self.length} {self.what}, each from 1 to {self.most}", param, ctx)
-        return tuple(map(int, parts))
 
 
 class _ProblemName(click.ParamType):
