@@ -45,7 +45,7 @@ def save_reference(problem_name: str, path: Path) -> None:
     import jax
 
     import kdpinn_jax as kd
-    from kdpinn_jax._grids import GRID, grid, reference_values
+    from kdpinn_jax.models.grids import GRID, grid, reference_values
 
     jax.config.update("jax_enable_x64", True)
     problem = kd.problems.ALL[problem_name]

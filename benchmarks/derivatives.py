@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import kdpinn_jax as kd
-from kdpinn_jax import _objective
+from kdpinn_jax.training import objective as _objective
 
 jax.config.update("jax_enable_x64", True)
 T, X, NU = 0, 1, 0.01

@@ -29,8 +29,8 @@ from scipy.special import ndtr as scipy_ndtr
 from studies._tables import put
 
 import kdpinn_jax as kd
-from kdpinn_jax._files import library_versions
-from kdpinn_jax._predict import LARGEST
+from kdpinn_jax.models.files import library_versions
+from kdpinn_jax.serving.predict import LARGEST
 
 HERE = Path(__file__).parent
 RESULT, PAGE = HERE / "results" / "parametric.json", HERE.parent / "docs" / "parametric.md"

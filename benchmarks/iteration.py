@@ -20,9 +20,10 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 import kdpinn_jax as kd
-from kdpinn_jax import _draw, _objective
-from kdpinn_jax._stages import _normal_equations as equations
-from kdpinn_jax._stages.levenberg_marquardt import _scaling
+from kdpinn_jax.training import objective as _objective
+from kdpinn_jax.training import points as _draw
+from kdpinn_jax.training.stages import _normal_equations as equations
+from kdpinn_jax.training.stages.levenberg_marquardt import _scaling
 
 jax.config.update("jax_enable_x64", True)
 PEAK_SIZE = 2048

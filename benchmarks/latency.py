@@ -21,9 +21,9 @@ from presets import PAGES
 from studies._tables import put
 
 import kdpinn_jax as kd
-from kdpinn_jax.bench import bench
 from kdpinn_jax.cli import _tables
-from kdpinn_jax.export._compiled import built
+from kdpinn_jax.serving.bench import bench
+from kdpinn_jax.serving.export.compiled import built
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "latency.json"

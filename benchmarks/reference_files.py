@@ -9,7 +9,7 @@ only the number of points counts: half as many steps change no digit shown.
 import numpy as np
 
 import kdpinn_jax as kd
-from kdpinn_jax._grids import reference_values
+from kdpinn_jax.models.grids import reference_values
 
 TIMES = 101
 POINTS = {"burgers": (256, 512, 1024), "allen_cahn": (512, 1024, 2048)}

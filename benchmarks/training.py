@@ -25,8 +25,8 @@ import numpy as np
 from _training_results import RESULTS, SIZES, file_of, machine, picture, read, table, thinned, write
 
 import kdpinn_jax as kd
-from kdpinn_jax import _grids
-from kdpinn_jax._files import library_versions
+from kdpinn_jax.models import grids as _grids
+from kdpinn_jax.models.files import library_versions
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_enable_compilation_cache", False)  # compiling counts

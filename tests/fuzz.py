@@ -25,12 +25,12 @@ import jax
 import numpy as np
 
 import kdpinn_jax as kd
-from kdpinn_jax._checkpoint_file import LATEST, Content, Finished, Running, Unusable
-from kdpinn_jax._checkpoint_file import read as read_checkpoint
-from kdpinn_jax._checkpoint_file import write as write_checkpoint
-from kdpinn_jax._files import measured_errors
-from kdpinn_jax._history import read_history, write_history
-from kdpinn_jax._read_points import PointsError, read_points
+from kdpinn_jax.models.files import measured_errors
+from kdpinn_jax.models.history import read_history, write_history
+from kdpinn_jax.runs.read_points import PointsError, read_points
+from kdpinn_jax.training.checkpoint_file import LATEST, Content, Finished, Running, Unusable
+from kdpinn_jax.training.checkpoint_file import read as read_checkpoint
+from kdpinn_jax.training.checkpoint_file import write as write_checkpoint
 
 PROBLEM = kd.problems.ALL["burgers"]
 

@@ -24,14 +24,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import kdpinn_jax as kd
-from kdpinn_jax import _read_points
-from kdpinn_jax._history import LARGEST
-from kdpinn_jax._names import one_line
-from kdpinn_jax._storage import atomic
+from kdpinn_jax.base.names import one_line
+from kdpinn_jax.base.storage import atomic
 from kdpinn_jax.cli import _types, main
-from kdpinn_jax.export import FORMATS
-from kdpinn_jax.export._describe import identifier
-from kdpinn_jax.export.c import source
+from kdpinn_jax.models.history import LARGEST
+from kdpinn_jax.runs import read_points as _read_points
+from kdpinn_jax.serving.export import FORMATS
+from kdpinn_jax.serving.export._describe import identifier
+from kdpinn_jax.serving.export.c import source
 
 every_reader = pytest.mark.parametrize("reader", fuzz.READERS, ids=lambda reader: reader.name)
 MODEL, TABLE, ARRAY, _, HISTORY = fuzz.READERS[:5]
@@ -273,8 +273,9 @@ def test_the_fuzz_finds_nothing_in_a_second(tmp_path):
 
 #: What a command does once its words are understood: no test here waits for it. ``run_phases`` is any training.
 WORK = (
-    *("_run.run", "_run.train_by", "_run.distill_by", "_metrics.evaluate", "_points.predict_file", "bench.bench"),
-    *("plots.solution", "plots.history", "_distill.run_phases", "_run_many.run_sweep", "_run_many.run_search"),
+    *("runs.run.run", "runs.run.train_by", "runs.run.distill_by", "evaluation.evaluate.evaluate"),
+    *("runs.point_files.predict_file", "serving.bench.bench", "evaluation.plots.solution", "evaluation.plots.history"),
+    *("training.distill.run_phases", "runs.run_many.run_sweep", "runs.run_many.run_search"),
 )
 WORDS = (
     *("", " ", "-", "--", "-1", "0", "1", "1.5", "nan", "inf", "1e400", "1e-400", "9" * 5000, "0x10", "1_0", "١"),

@@ -7,9 +7,11 @@ import pytest
 from click.testing import CliRunner
 
 import kdpinn_jax as kd
-from kdpinn_jax.bench import METHODS, _methods, _rates
-from kdpinn_jax.bench._bench import measured
 from kdpinn_jax.cli import _tables, main
+from kdpinn_jax.serving.bench import METHODS
+from kdpinn_jax.serving.bench import methods as _methods
+from kdpinn_jax.serving.bench import rates as _rates
+from kdpinn_jax.serving.bench.measure import measured
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +23,7 @@ def models(untrained):
 @pytest.fixture(scope="module")
 def found(models):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kdpinn_jax.bench._bench.SIZES", {1: 5, 16: 5})
+        patch.setattr("kdpinn_jax.serving.bench.measure.SIZES", {1: 5, 16: 5})
         return measured(models, (1, 16), tuple(METHODS))
 
 
@@ -71,7 +73,7 @@ def test_a_method_that_fails_leaves_the_others(models, monkeypatch):
         raise RuntimeError("no such engine")
 
     monkeypatch.setitem(METHODS, "NumPy", broken)
-    monkeypatch.setattr("kdpinn_jax.bench._bench.SIZES", {2: 3})
+    monkeypatch.setattr("kdpinn_jax.serving.bench.measure.SIZES", {2: 3})
     found = measured({"small": models["small"]}, (2,), ("NumPy", "compile_predict"))
     assert found["missing"] == {"NumPy": "no such engine"}
     assert list(found["sizes"]["2"]) == ["compile_predict"]

@@ -20,9 +20,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import kdpinn_jax as kd
-from kdpinn_jax import _checkpoint_file
-from kdpinn_jax._checkpoint_file import LATEST, PREVIOUS
-from kdpinn_jax._lock import only_writer
+from kdpinn_jax.base.lock import only_writer
+from kdpinn_jax.training import checkpoint_file as _checkpoint_file
+from kdpinn_jax.training.checkpoint_file import LATEST, PREVIOUS
 
 STAGES = (
     kd.Adam(45, 1e-2),

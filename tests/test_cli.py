@@ -18,10 +18,13 @@ import pytest
 from click.testing import CliRunner
 
 import kdpinn_jax as kd
-from kdpinn_jax import _metrics, _network, _recipes, _run
-from kdpinn_jax._history import read_history
-from kdpinn_jax._lock import only_writer
+from kdpinn_jax.base.lock import only_writer
 from kdpinn_jax.cli import _host, main
+from kdpinn_jax.evaluation import evaluate as _metrics
+from kdpinn_jax.models.history import read_history
+from kdpinn_jax.pde import networks as _network
+from kdpinn_jax.runs import run as _run
+from kdpinn_jax.training import recipes as _recipes
 
 FILES = {"teacher.safetensors", "student.safetensors", "result.json", "history.csv", "solution.png", "history.png"}
 #: Steps of the short stages below, the student's imitation of its teacher in front.
@@ -35,10 +38,10 @@ def own_cache_and_short_recipes(tmp_path_factory):
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
     for stages in ("_second_order", "_published"):
-        patch.setattr(f"kdpinn_jax._recipes.{stages}", lambda *_: (kd.Adam(4), kd.Adam(2)))
-    patch.setattr("kdpinn_jax._recipes.IMITATE", (kd.Adam(3),))
-    patch.setattr("kdpinn_jax._report.NO_PROGRESS", 0.0)  # a few steps get nowhere, and need not say so
-    patch.setattr("kdpinn_jax._report.WRONG", np.inf)
+        patch.setattr(f"kdpinn_jax.training.recipes.{stages}", lambda *_: (kd.Adam(4), kd.Adam(2)))
+    patch.setattr("kdpinn_jax.training.recipes.IMITATE", (kd.Adam(3),))
+    patch.setattr("kdpinn_jax.models.report.NO_PROGRESS", 0.0)  # a few steps get nowhere, and need not say so
+    patch.setattr("kdpinn_jax.models.report.WRONG", np.inf)
     yield
     patch.undo()
 
@@ -219,7 +222,7 @@ def test_an_interrupted_run_goes_on(folder, tmp_path, monkeypatch):
             stop()
         return look(*arguments)
 
-    monkeypatch.setattr("kdpinn_jax._latency.prepared", lambda _: contextlib.nullcontext(dict))
+    monkeypatch.setattr("kdpinn_jax.serving.bench.latency.prepared", lambda _: contextlib.nullcontext(dict))
     monkeypatch.setattr(_metrics, "_relative_l2", stopped_at_the_fourth)
     words = ["--layers", "4", "--teacher-layers", "6", "--weight", "soft_target=3", "--quiet", "--out", out]
     done = kdpinn("run", "burgers", *words, "--checkpoint-every", "0.001")
@@ -281,7 +284,7 @@ def test_a_time_budget_is_whole_for_one_training_and_shared_by_two(folder, tmp_p
     assert kdpinn("train", "burgers", "--layers", "6", *words).exit_code == 0
     assert kdpinn("distill", folder / "teacher.safetensors", "--layers", "4", *words).exit_code == 0
     assert given == [40, 40]
-    monkeypatch.setattr("kdpinn_jax._latency.prepared", lambda _: contextlib.nullcontext(dict))
+    monkeypatch.setattr("kdpinn_jax.serving.bench.latency.prepared", lambda _: contextlib.nullcontext(dict))
     words = ["--layers", "4", "--teacher-layers", "6", "--quiet", "--time-budget", "40", "--out", tmp_path / "run"]
     assert kdpinn("run", "burgers", *words).exit_code == 0
     recipe = kd.recipe(kd.problems.ALL["burgers"])
@@ -294,7 +297,7 @@ def test_a_run_outlives_a_failed_latency_measurement(tmp_path, monkeypatch):
     def fails():
         raise RuntimeError("latency measurement failed: no room")
 
-    monkeypatch.setattr("kdpinn_jax._latency.prepared", lambda _: contextlib.nullcontext(fails))
+    monkeypatch.setattr("kdpinn_jax.serving.bench.latency.prepared", lambda _: contextlib.nullcontext(fails))
     done = kdpinn("run", "burgers", "--layers", "4", "--teacher-layers", "6", "--quiet", "--out", tmp_path)
     assert done.exit_code == 0, done.output
     assert done.stderr == "warning: latency measurement failed: no room; latency is null in result.json\n"
@@ -447,7 +450,8 @@ def test_exports_that_cannot_be(folder, tmp_path, monkeypatch):
 #: The command line, which makes a file at its second look at the error of what it trains: one is on record then.
 WATCHED = """
 import pathlib, sys
-from kdpinn_jax import _metrics, cli
+from kdpinn_jax import cli
+from kdpinn_jax.evaluation import evaluate as _metrics
 look, looks = _metrics._relative_l2, []
 def seen(*args):
     looks.append(1)

@@ -11,10 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 import kdpinn_jax as kd
-from kdpinn_jax.bounds import _correction, _samples, allen_cahn, burgers, taylor_green
-from kdpinn_jax.bounds.black_scholes import put_value
 from kdpinn_jax.cli import main
-from kdpinn_jax.references.allen_cahn import allen_cahn as reference
+from kdpinn_jax.evaluation import correction as _correction
+from kdpinn_jax.evaluation import norms as _samples
+from kdpinn_jax.problems.bounds import allen_cahn, burgers, taylor_green
+from kdpinn_jax.problems.bounds.black_scholes import put_value
+from kdpinn_jax.problems.references.allen_cahn import allen_cahn as reference
 
 TINY = kd.MLP((3,))
 #: A perturbation that keeps the conditions the ansatz enforces: time since the condition, and zero on the sides.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import kdpinn_jax as kd
-from kdpinn_jax._trace import UnsupportedPrimitive
+from kdpinn_jax.serving.trace import UnsupportedPrimitive
 
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wdouble-promotion", "-Werror"]

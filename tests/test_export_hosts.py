@@ -101,7 +101,7 @@ def test_stablehlo_round_trip_is_exact_without_the_library(student, tmp_path, na
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["cpu", "cuda", "tpu"]
-    from kdpinn_jax._predict import many_points
+    from kdpinn_jax.serving.predict import many_points
 
     here = jax.jit(many_points(model, np.dtype(dtype)))
     one, many = np.load(tmp_path / "u.npz").values()

@@ -163,7 +163,7 @@ def test_a_slow_stage_leaves_time_for_the_next(decay, monkeypatch):
     """By a clock that goes on a second at each look: half of a hundred for the first stage, not all of them."""
     target, params, key = prepared(decay)
     seconds = itertools.count()
-    monkeypatch.setattr("kdpinn_jax._checkpoint.time.perf_counter", lambda: float(next(seconds)))
+    monkeypatch.setattr("kdpinn_jax.training.checkpoint.time.perf_counter", lambda: float(next(seconds)))
     first, second = kd.fit(target, params, key, (kd.Adam(10**9), kd.LBFGS(5)), time_budget=100.0).stages
     assert kd.Ending(first.ending) is kd.Ending.TIME_BUDGET
     assert 30 < first.seconds < 60
@@ -205,7 +205,7 @@ def test_interrupted_by_a_signal():
     """A real SIGINT in the middle of train_teacher leaves a model that predicts."""
     script = """
     import jax, numpy as np, kdpinn_jax as kd
-    from kdpinn_jax import _metrics
+    from kdpinn_jax.evaluation import evaluate as _metrics
     problem = kd.problems.ALL["burgers"]
     watched = kd.objective(problem, kd.MLP((4,)))
     look = _metrics._relative_l2

@@ -7,9 +7,9 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import kdpinn_jax as kd
-from kdpinn_jax._grids import grid
-from kdpinn_jax.references import fitzhugh_nagumo as fn
-from kdpinn_jax.references._etdrk4 import STENCIL
+from kdpinn_jax.models.grids import grid
+from kdpinn_jax.problems.references import fitzhugh_nagumo as fn
+from kdpinn_jax.problems.references._etdrk4 import STENCIL
 
 PROBLEM = kd.problems.ALL["fitzhugh_nagumo"]
 NUMBERS = dict(PROBLEM.coefficients)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import kdpinn_jax as kd
-from kdpinn_jax import _fit
-from kdpinn_jax._interrupt import noted_interrupt
+from kdpinn_jax.training import fit as _fit
+from kdpinn_jax.training.interrupt import noted_interrupt
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

@@ -9,7 +9,7 @@ import pytest
 from scipy.integrate import simpson, solve_ivp
 
 import kdpinn_jax as kd
-from kdpinn_jax.references import kuramoto_sivashinsky as ks
+from kdpinn_jax.problems.references import kuramoto_sivashinsky as ks
 
 ONE = {"viscosity": 1.0}
 WAVE = 2 * np.pi / ks.LENGTH * np.arange(ks.HARMONICS + 1)

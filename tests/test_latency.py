@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import kdpinn_jax as kd
-from kdpinn_jax._latency import measure, prepared, time_in_turn
+from kdpinn_jax.serving.bench.latency import measure, prepared, time_in_turn
 
 
 @pytest.mark.slow
@@ -37,7 +37,7 @@ def test_the_command_pins_itself_and_tells_files_of_one_name_apart(tmp_path, unt
         (tmp_path / run).mkdir()
         paths.append(tmp_path / run / "student.safetensors")
         kd.save(untrained(kd.problems.ALL["burgers"], network=kd.MLP((3,))), paths[-1])
-    program = [sys.executable, "-m", "kdpinn_jax._latency", *map(str, paths)]
+    program = [sys.executable, "-m", "kdpinn_jax.serving.bench.latency", *map(str, paths)]
     found = json.loads(subprocess.run(program, capture_output=True, text=True, check=True).stdout)
     assert found["pinned"] is hasattr(os, "sched_setaffinity")
     assert set(found["models"]) == set(map(str, paths))

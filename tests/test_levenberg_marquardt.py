@@ -9,10 +9,10 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import kdpinn_jax as kd
-from kdpinn_jax._draw import draw_evenly, renew
-from kdpinn_jax._objective import residuals_and_weighted_jacobian, weighted
-from kdpinn_jax._residuals import SHARED_BLOCK
-from kdpinn_jax._stages._normal_equations import PANEL, factorise, gram, solve
+from kdpinn_jax.training.objective import residuals_and_weighted_jacobian, weighted
+from kdpinn_jax.training.points import draw_evenly, renew
+from kdpinn_jax.training.residuals import SHARED_BLOCK
+from kdpinn_jax.training.stages._normal_equations import PANEL, factorise, gram, solve
 
 KEY = jax.random.key(0)
 FIXED = kd.Sampling()

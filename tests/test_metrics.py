@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import kdpinn_jax as kd
-from kdpinn_jax._grids import COARSE, GRID, grid, reference_values
-from kdpinn_jax._metrics import error_monitor, errors
+from kdpinn_jax.evaluation.evaluate import error_monitor, errors
+from kdpinn_jax.models.grids import COARSE, GRID, grid, reference_values
 
 
 def exact(z):

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from safetensors.numpy import load_file, save_file
 
 import kdpinn_jax as kd
-from kdpinn_jax._files import FORMAT_VERSION, atomic
+from kdpinn_jax.models.files import FORMAT_VERSION, atomic
 
 BURGERS = kd.problems.ALL["burgers"]
 Z = np.random.default_rng(1).uniform(0, 1, (5, 2))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import kdpinn_jax as kd
-from kdpinn_jax._objective import residuals_and_weighted_jacobian, weighted
-from kdpinn_jax._residuals import BLOCK
+from kdpinn_jax.training.objective import residuals_and_weighted_jacobian, weighted
+from kdpinn_jax.training.residuals import BLOCK
 
 KEY = jax.random.key(0)
 

@@ -15,11 +15,11 @@ from click.testing import CliRunner
 from jax.scipy.stats import norm
 
 import kdpinn_jax as kd
-from kdpinn_jax import plots
-from kdpinn_jax._grids import GRID, MEMBERS
-from kdpinn_jax._metrics import Metrics
 from kdpinn_jax.cli import main
-from kdpinn_jax.export.c import export_c
+from kdpinn_jax.evaluation import plots
+from kdpinn_jax.evaluation.evaluate import Metrics
+from kdpinn_jax.models.grids import GRID, MEMBERS
+from kdpinn_jax.serving.export.c import export_c
 
 BLACK_SCHOLES = kd.parametric(kd.problems.ALL["black_scholes"], sigma=(0.1, 0.5), r=(0.0, 0.1))
 BURGERS = kd.parametric(kd.problems.ALL["burgers"], nu=(0.005, 0.05))
@@ -311,8 +311,8 @@ def test_windows_of_a_family(decays, untrained):
 
 def test_a_picture_is_of_the_middle(untrained, tmp_path, monkeypatch):
     asked, titles = [], []
-    monkeypatch.setattr("kdpinn_jax.plots._RESOLUTION", 9)
-    monkeypatch.setattr("kdpinn_jax.plots.Figure.suptitle", lambda self, text: titles.append(text))
+    monkeypatch.setattr("kdpinn_jax.evaluation.plots._RESOLUTION", 9)
+    monkeypatch.setattr("kdpinn_jax.evaluation.plots.Figure.suptitle", lambda self, text: titles.append(text))
     model = untrained(BLACK_SCHOLES, 0, kd.MLP((4,)))
     monkeypatch.setattr(kd.Model, "__call__", lambda self, z: asked.append(z) or np.zeros((len(z), 1)))
     plots.solution({"student": model}, tmp_path / "p.png")
@@ -322,7 +322,7 @@ def test_a_picture_is_of_the_middle(untrained, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_command_line(untrained, tmp_path, monkeypatch):
-    monkeypatch.setattr("kdpinn_jax._recipes._second_order", lambda *_: (kd.Adam(2),))
+    monkeypatch.setattr("kdpinn_jax.training.recipes._second_order", lambda *_: (kd.Adam(2),))
     call = lambda *words: CliRunner().invoke(main, list(map(str, words)))
     teacher, student = tmp_path / "teacher.safetensors", tmp_path / "student.safetensors"
     ranges = ["--range", "sigma=0.1,0.5", "--range", "r=0,0.1", "--layers", "4", "--quiet"]
@@ -330,7 +330,7 @@ def test_command_line(untrained, tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     assert "worst member" in done.stdout
     assert "worst corner" in done.stdout
-    monkeypatch.setattr("kdpinn_jax._run.warnings", lambda _: ("not to be imitated",))
+    monkeypatch.setattr("kdpinn_jax.runs.run.warnings", lambda _: ("not to be imitated",))
     done = call("distill", teacher, "--layers", "4", "--quiet", "--json", "--out", student)
     assert done.exit_code == 0, done.output
     assert len(json.loads(done.stdout)["members"]) == 25

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import kdpinn_jax as kd
-from kdpinn_jax import plots
-from kdpinn_jax._history import read_history, write_history
+from kdpinn_jax.evaluation import plots
+from kdpinn_jax.models.history import read_history, write_history
 
 
 def untrained(problem, hidden=(4,)):

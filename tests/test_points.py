@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kdpinn_jax as kd
-from kdpinn_jax import _read_points
-from kdpinn_jax._points import predict_file
-from kdpinn_jax._read_points import PointsError
+from kdpinn_jax.runs import read_points as _read_points
+from kdpinn_jax.runs.point_files import predict_file
+from kdpinn_jax.runs.read_points import PointsError
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import scipy.stats
 from hypothesis import strategies as st
 
 import kdpinn_jax as kd
-from kdpinn_jax._predict import LARGEST, compiled_size
+from kdpinn_jax.serving.predict import LARGEST, compiled_size
 
 Z = np.random.default_rng(0).uniform(0, 1, (17, 2))
 
@@ -80,7 +80,7 @@ def test_the_ladder(n):
 
 def test_few_sizes_are_compiled(heat, model, monkeypatch):
     """Only the first call of a size reaches the function that XLA traces."""
-    from kdpinn_jax import _on_xla
+    from kdpinn_jax.serving import xla as _on_xla
 
     traced = []
     run = _on_xla.run
@@ -93,7 +93,7 @@ def test_few_sizes_are_compiled(heat, model, monkeypatch):
 
 
 def test_sizes_named_before_are_compiled_at_once_and_exactly(model, monkeypatch):
-    from kdpinn_jax import _on_xla
+    from kdpinn_jax.serving import xla as _on_xla
 
     traced = []
     run = _on_xla.run

@@ -10,7 +10,7 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 import kdpinn_jax as kd
-from kdpinn_jax.references.burgers import burgers
+from kdpinn_jax.problems.references.burgers import burgers
 
 ALL = kd.problems.ALL
 

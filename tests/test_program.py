@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import kdpinn_jax as kd
-from kdpinn_jax import _on_xla
-from kdpinn_jax._program import POINTWISE
-from kdpinn_jax._trace import trace
-from kdpinn_jax.bench._python import with_jax, with_numpy
+from kdpinn_jax.serving import xla as _on_xla
+from kdpinn_jax.serving.bench._python import with_jax, with_numpy
+from kdpinn_jax.serving.program import POINTWISE
+from kdpinn_jax.serving.trace import trace
 
 lax = jax.lax
 #: An expression of x ∈ (−2, 2) and y ∈ (0.1, 0.9) for every operation a program may hold.

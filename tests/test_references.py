@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from kdpinn_jax._grids import grid
-from kdpinn_jax.references import _corner_flow
-from kdpinn_jax.references import allen_cahn as ac
-from kdpinn_jax.references import lid_driven_cavity as cavity
+from kdpinn_jax.models.grids import grid
+from kdpinn_jax.problems.references import _corner_flow
+from kdpinn_jax.problems.references import allen_cahn as ac
+from kdpinn_jax.problems.references import lid_driven_cavity as cavity
 
 ALLEN_CAHN = {"diffusivity": 1e-4, "reaction": 5.0}
 CAVITY = {"reynolds": 100.0}

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 
 import kdpinn_jax as kd
-from kdpinn_jax._draw import draw_evenly, renew
-from kdpinn_jax._sampling import choose_by_size
+from kdpinn_jax.pde.sampling import choose_by_size
+from kdpinn_jax.training.points import draw_evenly, renew
 
 KEY = jax.random.key(0)
 DESIGNS = ("uniform", "latin_hypercube", "sobol")

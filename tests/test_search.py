@@ -11,9 +11,11 @@ from click.testing import CliRunner
 from hypothesis import given
 
 import kdpinn_jax as kd
-from kdpinn_jax import _batch, _search, plots
-from kdpinn_jax._search import Candidate, choice, promising
 from kdpinn_jax.cli import main
+from kdpinn_jax.evaluation import plots
+from kdpinn_jax.runs import search as _search
+from kdpinn_jax.runs.search import Candidate, choice, promising
+from kdpinn_jax.training import batch as _batch
 
 
 def made(*pairs):
@@ -122,8 +124,8 @@ def test_command_lines(untrained, tmp_path, monkeypatch):
     teacher = tmp_path / "teacher.safetensors"
     kd.save(untrained(kd.problems.ALL["burgers"], 0, kd.MLP((4,))), teacher)
     stages = lambda *_: (kd.LevenbergMarquardt(2),)
-    monkeypatch.setattr("kdpinn_jax._recipes._second_order", stages)
-    monkeypatch.setattr("kdpinn_jax._recipes.IMITATE", (kd.Adam(3),))
+    monkeypatch.setattr("kdpinn_jax.training.recipes._second_order", stages)
+    monkeypatch.setattr("kdpinn_jax.training.recipes.IMITATE", (kd.Adam(3),))
     monkeypatch.setattr(_search, "STEPS", 2)
 
     def kdpinn(*words):

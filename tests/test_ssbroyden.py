@@ -7,7 +7,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import kdpinn_jax as kd
-from kdpinn_jax._stages import ssbroyden
+from kdpinn_jax.training.stages import ssbroyden
 
 T = np.linspace(0, 1, 21)[:, None]
 STAGE = kd.SSBroyden()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import kdpinn_jax as kd
-from kdpinn_jax import _batch
+from kdpinn_jax.training import batch as _batch
 
 STAGES = (kd.Adam(25, 1e-2), kd.LevenbergMarquardt(5, sampling=kd.Sampling(every=2)))
 NETWORK = kd.MLP((4,))

@@ -25,8 +25,8 @@ from _tables import put
 from matplotlib.figure import Figure
 
 import kdpinn_jax as kd
-from kdpinn_jax._result import write_json
-from kdpinn_jax.bench._bench import machine
+from kdpinn_jax.runs.result import write_json
+from kdpinn_jax.serving.bench.measure import machine
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "studies"

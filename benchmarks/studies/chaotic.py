@@ -19,8 +19,8 @@ from _study import Results, Study, main, markdown, spread
 from matplotlib.figure import Figure
 
 import kdpinn_jax as kd
-from kdpinn_jax._grids import grid
-from kdpinn_jax.references.kuramoto_sivashinsky import kuramoto_sivashinsky
+from kdpinn_jax.models.grids import grid
+from kdpinn_jax.problems.references.kuramoto_sivashinsky import kuramoto_sivashinsky
 
 PROBLEM = kd.problems.ALL["kuramoto_sivashinsky"]
 WINDOWS = 12

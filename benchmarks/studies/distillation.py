@@ -20,7 +20,8 @@ from _study import Results, Study, by, curve, main, markdown, spread, timed
 from matplotlib.figure import Figure
 
 import kdpinn_jax as kd
-from kdpinn_jax._distill import IMITATE
+from kdpinn_jax.evaluation.evaluate import error_monitor
+from kdpinn_jax.training.distill import IMITATE
 
 #: Wall seconds of the teacher, and of each student: the flows have dearer steps.
 CHEAP, DEAR = (20.0, 6.0), (30.0, 12.0)
@@ -73,7 +74,7 @@ def teacher_only(
     target = replace(target, terms={"soft_target": taught or kd.soft_target(teacher)}, weights={"soft_target": 1.0})
     key_init, key_fit = jax.random.split(key)
     params = kd.init_params(teacher.problem, target.network, key_init)
-    monitor = kd._metrics.error_monitor(target)
+    monitor = error_monitor(target)
     fitted = kd.fit(target, params, key_fit, (stage,), time_budget=seconds, progress=False, monitor=monitor)
     return kd.Model(teacher.problem, target.network, fitted.params, teacher.coefficients, fitted.stages)
 

@@ -21,8 +21,8 @@ from _study import Results, Study, by, main, markdown, spread
 from matplotlib.figure import Figure
 
 import kdpinn_jax as kd
-from kdpinn_jax._objective import only
-from kdpinn_jax._types import Params
+from kdpinn_jax.base.types import Params
+from kdpinn_jax.training.objective import only
 
 PROBLEMS = ("burgers", "black_scholes")
 #: Steps of Adam and of L-BFGS, of the teacher and of a student.

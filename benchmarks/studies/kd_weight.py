@@ -21,7 +21,7 @@ from _study import Results, Study, by, curve, main, markdown, spread
 from matplotlib.figure import Figure
 
 import kdpinn_jax as kd
-from kdpinn_jax import _metrics
+from kdpinn_jax.evaluation import evaluate as _metrics
 
 PIECES = 5
 #: Constant weights, and the annealed ones.

@@ -3,7 +3,7 @@
     python benchmarks/studies/where_the_time_goes.py [--quick]
 
 Networks with random parameters (a latency does not depend on them) for Burgers with soft conditions, so that a network
-is all that is timed; float32, one core, by ``kdpinn_jax.bench``, which has every engine and network take turns. A seed
+is all that is timed; float32, one core, by ``kdpinn_jax.serving.bench``, which has every engine and network take turns. A seed
 is other parameters and another process. Run nothing else on the machine meanwhile.
 """
 
@@ -19,7 +19,7 @@ from _study import Results, Study, main, markdown, number, spread
 from matplotlib.figure import Figure
 
 import kdpinn_jax as kd
-from kdpinn_jax.bench import bench
+from kdpinn_jax.serving.bench import bench
 
 TEACHER, STUDENT = kd.MLP((50, 50, 50)), kd.MLP((20, 20, 20))
 NETWORKS = {

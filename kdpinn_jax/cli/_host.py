@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from .._names import one_line
+from ..base.names import one_line
 
 
 def _in_one_line(error: click.ClickException) -> click.ClickException:
@@ -64,7 +64,7 @@ def say(message: str) -> None:
 
 def print_json(content: Any) -> None:
     """JSON on stdout."""
-    from .._result import as_json
+    from ..runs.result import as_json
 
     click.echo(as_json(content))
 

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .._names import nearest
+from ..base.names import nearest
 from . import _host as host
 from . import _options as cli
 from . import _tables
 from . import _types as types
 
 if TYPE_CHECKING:
-    from .._model import Model
-    from .._problem import Problem
-    from .._result import Options
+    from ..models.model import Model
+    from ..pde.problem import Problem
+    from ..runs.result import Options
 
 
 @click.command()
@@ -58,7 +58,7 @@ def sweep(
 
     Writes sweep.csv, sweep.json, sweep.png and the best members as member-NNN.safetensors.
     """
-    from .. import _run_many
+    from ..runs import run_many as _run_many
 
     host.use_cores(devices)
     host.set_up_jax()
@@ -131,9 +131,10 @@ def search(
     Distils a family of networks, trains the promising ones on, and writes search.csv, search.json, search.png, the
     models of the Pareto front, and the one chosen as student.safetensors.
     """
-    from .. import _run_many, _search
-    from .._files import load
-    from .._result import Options
+    from ..models.files import load
+    from ..runs import run_many as _run_many
+    from ..runs import search as _search
+    from ..runs.result import Options
 
     largest = [max(widths or _search.WIDTHS)] * max(depths or _search.DEPTHS)
     if types.weights(largest) > types.MOST_WEIGHTS:
@@ -152,7 +153,7 @@ def search(
 
 def _source(text: str, options: Mapping[str, Any]) -> "tuple[Problem | Model, Options]":
     """The problem or the teacher that is meant, under the options' conditions, and the options as one value."""
-    from .._files import load
+    from ..models.files import load
     from ..problems import ALL
 
     if text in ALL and not Path(text).is_file():

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .._names import nearest
+from ..base.names import nearest
 from ._types import Assignment, Layers, Range, Seconds, Word, activations, presets, recipes
 
 if TYPE_CHECKING:
-    from .._problem import Problem
-    from .._result import Options
+    from ..pde.problem import Problem
+    from ..runs.result import Options
 
 
 _SURVIVAL = [
@@ -100,7 +100,7 @@ survival_options, training_options = _together(_SURVIVAL), _together(_TRAINING)
 
 def of_family(problem: "Problem", ranges: tuple[tuple[str, tuple[float, float]], ...]) -> "Problem":
     """The problem, or the parametric one where there are ranges."""
-    from .._parametric import parametric
+    from ..pde.parametric import parametric
 
     names = [name for name, _ in ranges]
     for name in names:
@@ -122,7 +122,7 @@ def collected(
     **chosen: Any,
 ) -> "Options":
     """The options as one value, with names checked before any training; a student alone has soft targets."""
-    from .._result import Options
+    from ..runs.result import Options
 
     progress = False if quiet else None
     options = Options(weights=dict(weights), coefficients=dict(coefficients), progress=progress, **chosen)

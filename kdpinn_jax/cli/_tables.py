@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .._metrics import Metrics
-    from .._model import Model
-    from ..bounds._result import ErrorEstimate
+    from ..evaluation.estimates import ErrorEstimate
+    from ..evaluation.evaluate import Metrics
+    from ..models.model import Model
 
 
 def of_problems(rows: Mapping[str, Mapping[str, Any]]) -> str:

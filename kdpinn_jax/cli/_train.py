@@ -13,10 +13,10 @@ from . import _types as types
 from ._use import show_errors
 
 if TYPE_CHECKING:
-    from .._checkpoint import Checkpoint
-    from .._model import Model
-    from .._problem import Problem
-    from .._result import Options
+    from ..models.model import Model
+    from ..pde.problem import Problem
+    from ..runs.result import Options
+    from ..training.checkpoint import Checkpoint
 
 Ranges = tuple[tuple[str, tuple[float, float]], ...]
 
@@ -39,7 +39,7 @@ def run(problem: "Problem", out: Path, as_json: bool, ranges: Ranges, **options:
     Writes teacher.safetensors, student.safetensors, result.json, history.csv, solution.png and history.png, in place of
     those of an earlier run. Ctrl-C keeps what there is, and --resume goes on from there, also after a crash.
     """
-    from .. import _run
+    from ..runs import run as _run
 
     problem = cli.of_family(problem, ranges)
     chosen = cli.collected(problem, student=True, **options)
@@ -67,7 +67,7 @@ def train(
 
     Until it ends a folder teacher.safetensors.checkpoint lies beside it, from which --resume goes on.
     """
-    from .. import _run
+    from ..runs import run as _run
 
     problem = cli.of_family(problem, ranges)
     chosen = cli.collected(problem, student=False, **options)
@@ -87,8 +87,8 @@ def distill(teacher: Path, out: Path, as_json: bool, **options: Any) -> None:
     \b
     kdpinn distill teacher.safetensors --layers 16,16 --weight soft_target=10 --out student.safetensors
     """
-    from .. import _run
-    from .._files import load
+    from ..models.files import load
+    from ..runs import run as _run
 
     host.set_up_jax()
     model = load(teacher)
@@ -98,10 +98,10 @@ def distill(teacher: Path, out: Path, as_json: bool, **options: Any) -> None:
 
 
 def _train_and_save(trained: Callable[["Checkpoint"], "Model"], out: Path, chosen: "Options", as_json: bool) -> None:
-    from .. import _run
-    from .._files import save
-    from .._metrics import evaluate
-    from .._report import TrainingInterrupted, warnings
+    from ..evaluation.evaluate import evaluate
+    from ..models.files import save
+    from ..models.report import TrainingInterrupted, warnings
+    from ..runs import run as _run
 
     checkpoint = _run.checkpoint_in(out.with_name(f"{out.name}.{_run.CHECKPOINTS}"), chosen, host.say)
     try:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .._names import nearest
+from ..base.names import nearest
 
 if TYPE_CHECKING:
-    from .._problem import Problem
+    from ..pde.problem import Problem
 
 #: Larger networks than these are a slip of the keyboard, and would exhaust the memory before failing: L-BFGS keeps a
 #: hundred copies of the weights, 2.4 GB at three million.
@@ -190,37 +190,37 @@ class Words(Word):
 
 
 def presets() -> Iterable[str]:
-    from .._recipes import PRESETS
+    from ..training.recipes import PRESETS
 
     return PRESETS
 
 
 def recipes() -> Iterable[str]:
-    from .._recipes import RECIPES
+    from ..training.recipes import RECIPES
 
     return RECIPES
 
 
 def activations() -> Iterable[str]:
-    from .._network import ACTIVATIONS
+    from ..pde.networks import ACTIVATIONS
 
     return ACTIVATIONS
 
 
 def engines() -> Iterable[str]:
-    from .._search import ENGINES
+    from ..runs.search import ENGINES
 
     return ENGINES
 
 
 def formats() -> Iterable[str]:
-    from ..export import FORMATS
+    from ..serving.export import FORMATS
 
     return FORMATS
 
 
 def methods() -> Iterable[str]:
-    from ..bench import METHODS
+    from ..serving.bench import METHODS
 
     return METHODS
 

@@ -12,9 +12,9 @@ from . import _tables
 from . import _types as types
 
 if TYPE_CHECKING:
-    from .._metrics import Metrics
-    from .._model import Model
-    from ..bounds._result import ErrorEstimate
+    from ..evaluation.estimates import ErrorEstimate
+    from ..evaluation.evaluate import Metrics
+    from ..models.model import Model
 
 
 @click.command()
@@ -28,10 +28,10 @@ def evaluate(model: Path, estimate: bool, as_json: bool) -> None:
     kdpinn evaluate runs/burgers/student.safetensors
     kdpinn evaluate runs/burgers/student.safetensors --estimate
     """
-    from .. import _metrics
-    from .._error_estimate import error_estimate
-    from .._files import load
-    from .._predict import compile_predict
+    from ..evaluation import evaluate as _metrics
+    from ..evaluation.error_estimate import error_estimate
+    from ..models.files import load
+    from ..serving.predict import compile_predict
 
     host.set_up_jax()
     loaded = load(model)
@@ -71,8 +71,8 @@ def predict(model: Path, points: Path, out: Path, float64: bool, as_json: bool) 
     as `kdpinn problems` lists the axes. The output has the axes in that order and the fields behind them, in a .csv
     under a header. Files of any size are read block by block.
     """
-    from .._files import load
-    from .._points import predict_file
+    from ..models.files import load
+    from ..runs.point_files import predict_file
 
     host.check_file(out, points, model, endings=(".csv", ".npy"))
     host.set_up_jax()
@@ -104,8 +104,8 @@ def export(model: Path, form: str, out: Path, name: str | None, as_json: bool) -
     \b
     kdpinn export runs/burgers/student.safetensors --format c --out burgers_c
     """
-    from .._files import load, measured_errors
-    from ..export import FORMATS
+    from ..models.files import load, measured_errors
+    from ..serving.export import FORMATS
 
     host.set_up_jax()
     paths = FORMATS[form](load(model), out, name=name, metrics=measured_errors(model))
@@ -134,8 +134,8 @@ def bench(
     Methods and models take turns, call by call, in a process pinned to one core with one thread. With two models the
     table ends with how much faster the second one is by each method.
     """
-    from .._files import load
-    from ..bench import METHODS, SIZES, bench
+    from ..models.files import load
+    from ..serving.bench import METHODS, SIZES, bench
 
     for path in models:
         load(path)  # what is wrong with a file is said before minutes of measuring
@@ -181,9 +181,9 @@ def plot(sources: Sequence[Path], out: Path | None, as_json: bool) -> None:
 
 
 def _draw_solution(paths: Sequence[Path], out: Path) -> None:
-    from .. import plots
-    from .._files import load
-    from .._metrics import evaluate
+    from ..evaluation import plots
+    from ..evaluation.evaluate import evaluate
+    from ..models.files import load
 
     distinct = len({path.stem for path in paths}) == len(paths)
     loaded = {path.stem if distinct else str(path): load(path) for path in paths}
@@ -196,7 +196,7 @@ def _draw_solution(paths: Sequence[Path], out: Path) -> None:
 
 
 def _draw_history(path: Path, out: Path) -> None:
-    from .. import plots
-    from .._history import read_history
+    from ..evaluation import plots
+    from ..models.history import read_history
 
     plots.history(read_history(path), out)

@@ -1,6 +1,6 @@
 """The problems that come with the library, by name. A new one is a file beside these and a line here."""
 
-from .._problem import Problem
+from ..pde.problem import Problem
 from .allen_cahn import allen_cahn
 from .black_scholes import black_scholes
 from .burgers import burgers

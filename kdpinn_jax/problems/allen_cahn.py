@@ -2,14 +2,14 @@
 
 import jax.numpy as jnp
 
-from .._conditions import dirichlet, periodic_condition
-from .._derivatives import derivative, two_derivatives
-from .._problem import Problem, Term
-from .._sampling import box
-from ..bounds.allen_cahn import bound
-from ..references.allen_cahn import allen_cahn as reference
-from ..references.allen_cahn import initial as initial_value
-from ..references.allen_cahn import rounding
+from ..pde.conditions import dirichlet, periodic_condition
+from ..pde.derivatives import derivative, two_derivatives
+from ..pde.problem import Problem, Term
+from ..pde.sampling import box
+from .bounds.allen_cahn import bound
+from .references.allen_cahn import allen_cahn as reference
+from .references.allen_cahn import initial as initial_value
+from .references.allen_cahn import rounding
 
 T, X = 0, 1
 LOWER, UPPER = (0.0, -1.0), (1.0, 1.0)

@@ -6,12 +6,12 @@ import jax.numpy as jnp
 from jax.scipy.special import erf
 from jax.scipy.stats import norm
 
-from .._conditions import dirichlet
-from .._derivatives import derivative, two_derivatives
-from .._problem import Problem, Term
-from .._sampling import box
-from ..bounds.black_scholes import bound
-from ..references.black_scholes import black_scholes as reference
+from ..pde.conditions import dirichlet
+from ..pde.derivatives import derivative, two_derivatives
+from ..pde.problem import Problem, Term
+from ..pde.sampling import box
+from .bounds.black_scholes import bound
+from .references.black_scholes import black_scholes as reference
 
 T, S = 0, 1
 LOWER, UPPER = (0.0, 0.0), (1.0, 3.0)

@@ -3,12 +3,12 @@
 import jax.numpy as jnp
 import numpy as np
 
-from .._conditions import dirichlet
-from .._derivatives import derivative, two_derivatives
-from .._problem import Problem, Term
-from .._sampling import box, faces
-from ..bounds.burgers import bound
-from ..references.burgers import burgers as reference
+from ..pde.conditions import dirichlet
+from ..pde.derivatives import derivative, two_derivatives
+from ..pde.problem import Problem, Term
+from ..pde.sampling import box, faces
+from .bounds.burgers import bound
+from .references.burgers import burgers as reference
 
 T, X = 0, 1
 LOWER, UPPER = (0.0, -1.0), (1.0, 1.0)

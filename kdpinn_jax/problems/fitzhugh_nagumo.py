@@ -2,13 +2,13 @@
 
 import jax.numpy as jnp
 
-from .._conditions import dirichlet, periodic_condition
-from .._derivatives import derivative, two_derivatives
-from .._problem import Problem, Term, periodic
-from .._sampling import box
-from ..references.fitzhugh_nagumo import DURATION
-from ..references.fitzhugh_nagumo import fitzhugh_nagumo as reference
-from ..references.fitzhugh_nagumo import initial as initial_value
+from ..pde.conditions import dirichlet, periodic_condition
+from ..pde.derivatives import derivative, two_derivatives
+from ..pde.problem import Problem, Term, periodic
+from ..pde.sampling import box
+from .references.fitzhugh_nagumo import DURATION
+from .references.fitzhugh_nagumo import fitzhugh_nagumo as reference
+from .references.fitzhugh_nagumo import initial as initial_value
 
 T, X = 0, 1
 LOWER, UPPER = (0.0, 0.0), (DURATION, 1.0)

@@ -2,14 +2,14 @@
 
 import jax.numpy as jnp
 
-from .._conditions import dirichlet, periodic_condition
-from .._derivatives import derivative, two_derivatives
-from .._network import MLP
-from .._problem import Problem, Term, periodic
-from .._sampling import box
-from ..references.kuramoto_sivashinsky import LENGTH, UNTIL
-from ..references.kuramoto_sivashinsky import initial as initial_value
-from ..references.kuramoto_sivashinsky import kuramoto_sivashinsky as reference
+from ..pde.conditions import dirichlet, periodic_condition
+from ..pde.derivatives import derivative, two_derivatives
+from ..pde.networks import MLP
+from ..pde.problem import Problem, Term, periodic
+from ..pde.sampling import box
+from .references.kuramoto_sivashinsky import LENGTH, UNTIL
+from .references.kuramoto_sivashinsky import initial as initial_value
+from .references.kuramoto_sivashinsky import kuramoto_sivashinsky as reference
 
 T, X = 0, 1
 LOWER, UPPER = (0.0, 0.0), (UNTIL, LENGTH)

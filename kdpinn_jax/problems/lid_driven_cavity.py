@@ -2,13 +2,13 @@
 
 import jax.numpy as jnp
 
-from .._conditions import dirichlet
-from .._derivatives import two_derivatives_along
-from .._network import MLP
-from .._problem import Problem, Term
-from .._sampling import box, union
-from ..references import _corner_flow
-from ..references.lid_driven_cavity import lid_driven_cavity as reference
+from ..pde.conditions import dirichlet
+from ..pde.derivatives import two_derivatives_along
+from ..pde.networks import MLP
+from ..pde.problem import Problem, Term
+from ..pde.sampling import box, union
+from .references import _corner_flow
+from .references.lid_driven_cavity import lid_driven_cavity as reference
 
 X, Y = 0, 1
 LOWER, UPPER = (0.0, 0.0), (1.0, 1.0)

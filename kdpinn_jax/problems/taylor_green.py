@@ -3,13 +3,13 @@
 import jax.numpy as jnp
 import numpy as np
 
-from .._conditions import dirichlet, periodic_condition
-from .._derivatives import derivative, two_derivatives
-from .._network import MLP
-from .._problem import Problem, Term, periodic
-from .._sampling import box
-from ..bounds.taylor_green import bound
-from ..references.taylor_green import taylor_green as reference
+from ..pde.conditions import dirichlet, periodic_condition
+from ..pde.derivatives import derivative, two_derivatives
+from ..pde.networks import MLP
+from ..pde.problem import Problem, Term, periodic
+from ..pde.sampling import box
+from .bounds.taylor_green import bound
+from .references.taylor_green import taylor_green as reference
 
 T, X, Y = 0, 1, 2
 PERIOD = 2 * np.pi

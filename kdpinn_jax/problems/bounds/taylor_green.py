@@ -1,0 +1,128 @@
+"""The error of a model of the Taylor–Green vortex, by the energy method on divergence-free fields."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from ...base.types import Coefficients, Field
+from ...evaluation.estimates import ErrorEstimate, NoBound, Norm
+from ...evaluation.norms import at_points, bound_with_margin, check_domain, midpoints, numbers, trapezoid
+from ...models.model import Model
+from ...pde.problem import Problem
+
+PERIOD = 2 * np.pi
+LOWER, UPPER = (0.0, 0.0, 0.0), (1.0, PERIOD, PERIOD)
+#: Times, and points along x and y: the flow is analytic, and the sums over a period converge like a Fourier series.
+TIMES, POINTS = 17, 48
+#: A misfit from one side to the other above this share of the velocity is not the rounding of a periodic embedding.
+PERIODIC = 1e-9
+
+NORM = Norm(
+    "largest over t of the root mean square over x, y of the velocity's |e|",
+    samples=lambda problem: midpoints(problem, 17, 32),
+    size=lambda e: float(np.sqrt(np.max(np.mean(e**2, axis=1)))),
+)
+
+
+def _of_point(problem: Problem, u: Field, z: Array, c: Coefficients) -> Array:
+    """û (2), ∇û (4: uₓ, u_y, vₓ, v_y) and the momentum equation's residual (2)."""
+    gradient = jax.jacfwd(u)(z)[:2, 1:]
+    return jnp.concatenate([u(z)[:2], gradient.ravel(), problem.terms["residual"].residual(u, z, c)[:2]])
+
+
+def bound(model: Model) -> ErrorEstimate:
+    """A bound on max over t of the root mean square of |û − u|, u the velocity of the incompressible flow of period 2π
+    that starts as (−cos x sin y, sin x cos y).
+
+    û = ũ + ∇φ with Δφ = div û, by Fourier transform: ũ is divergence-free. P takes gradients away likewise. With R the
+    residual of û's momentum equation, ũ solves the Navier–Stokes equations up to a gradient and
+
+        R̃ = P[R − (∇φ·∇)û − (ũ·∇)∇φ].
+
+    e = ũ − u is divergence-free, so that pressure and transport drop out of its energy,
+
+        ½ d‖e‖²/dt = −∫ e·(∇ũ)e − ν‖∇e‖² + ∫ e·R̃,
+
+    and with μ(t) the largest eigenvalue of −½(∇ũ + ∇ũᵀ) anywhere, √(a² + b²) for [a b; b −a],
+
+        ‖e(t)‖ ≤ e^{∫₀ᵗ μ} ‖e(0)‖ + ∫₀ᵗ e^{∫ₛᵗ μ} ‖R̃(s)‖ ds,   ‖û − u‖² = ‖∇φ‖² + ‖e‖²   (orthogonal).
+
+    Viscosity is left out: it takes at least ν = 0.01 from μ = 1, but nothing from the mean velocity, which no friction
+    stops.
+
+    Source: Serrin (1959), On the stability of viscous fluid motions, for the energy; Chorin (1968) for the projection.
+    """
+    problem = model.problem
+    check_domain(problem, LOWER, UPPER)
+    _check_periodic(model)
+    numbers(model)
+    t = np.linspace(0.0, 1.0, TIMES)
+    x = PERIOD * np.arange(POINTS) / POINTS
+    z = np.stack(np.meshgrid(t, x, x, indexing="ij"), axis=-1)
+    found = at_points(model, _of_point, z)
+
+    def of_share(step: int) -> tuple[float, dict[str, float]]:
+        some = found[::step, ::step, ::step]
+        u, gradient, residual = some[..., :2], some[..., 2:6].reshape(*some.shape[:-1], 2, 2), some[..., 6:]
+        phi_gradient = u - without_gradient(u)
+        phi_hessian = np.stack([_derivative(phi_gradient, axis) for axis in (1, 2)], axis=-1)  # (…, field, axis)
+        free, free_gradient = u - phi_gradient, gradient - phi_hessian
+        along = lambda direction, of: np.einsum("...j,...ij->...i", direction, of)
+        forced = without_gradient(residual - along(phi_gradient, gradient) - along(free, phi_hessian))
+        stretch = (free_gradient[..., 0, 0] - free_gradient[..., 1, 1]) / 2
+        shear = (free_gradient[..., 0, 1] + free_gradient[..., 1, 0]) / 2
+        rms = lambda f: np.sqrt(np.mean(np.sum(f**2, axis=-1), axis=(1, 2)))
+        times, misfit = t[::step], rms(free[:1] - _start(z[0, ::step, ::step]))[0]
+        growth = np.exp(trapezoid(np.hypot(stretch, shear).max(axis=(1, 2)), times))
+        of_residual = growth * trapezoid(rms(forced) / growth, times)
+        total = np.hypot(rms(phi_gradient), growth * misfit + of_residual)
+        return float(total.max()), {
+            "residual": float(of_residual[-1]),
+            "initial misfit": float(misfit),
+            "divergence": float(rms(phi_gradient).max()),
+            "growth factor": float(growth[-1]),
+        }
+
+    resolved = f"{POINTS} points along x and y resolve the velocity: a Fourier series of it is exact"
+    return bound_with_margin(model, NORM, of_share, (resolved,))
+
+
+def _check_periodic(model: Model) -> None:
+    """Whether velocity and its gradient agree on opposite sides.
+
+    Raises:
+        NoBound: they do not.
+    """
+    side = np.linspace(0.0, PERIOD, 16)
+    t, s, w = (a.ravel() for a in np.meshgrid(np.linspace(0, 1, 4), side, [0.0, PERIOD], indexing="ij"))
+    both = np.stack([np.stack([t, w, s], axis=-1), np.stack([t, s, w], axis=-1)]).reshape(2, 4, 16, 2, 3)
+    across = at_points(model, _of_point, both)
+    misfit = np.abs(across[..., 0, :6] - across[..., 1, :6]).max()
+    if misfit > PERIODIC * max(1.0, np.abs(across[..., :6]).max()):
+        raise NoBound(f"the bound needs a periodic velocity, and this one misses its period by {misfit:.1e}")
+
+
+def _start(z: np.ndarray) -> np.ndarray:
+    x, y = z[..., 1], z[..., 2]
+    return np.stack([-np.cos(x) * np.sin(y), np.sin(x) * np.cos(y)], axis=-1)
+
+
+def _wave_numbers(n: int) -> np.ndarray:
+    k = np.fft.fftfreq(n, 1 / n)
+    k[n // 2] = 0.0  # the highest mode has no odd derivative on an even grid
+    return k
+
+
+def without_gradient(f: np.ndarray) -> np.ndarray:
+    """The divergence-free part of a periodic field (t, x, y, 2), its mean included: f̂ − k (k·f̂)/|k|²."""
+    k = _wave_numbers(f.shape[1])
+    k = np.stack(np.meshgrid(k, k, indexing="ij"), axis=-1)
+    square = np.maximum(np.sum(k**2, axis=-1, keepdims=True), 1.0)
+    modes = np.fft.fft2(f, axes=(1, 2))
+    return np.fft.ifft2(modes - k * np.sum(k * modes, axis=-1, keepdims=True) / square, axes=(1, 2)).real
+
+
+def _derivative(f: np.ndarray, axis: int) -> np.ndarray:
+    k = _wave_numbers(f.shape[axis]).reshape([-1 if i == axis else 1 for i in range(f.ndim)])
+    return np.fft.ifft(1j * k * np.fft.fft(f, axis=axis), axis=axis).real

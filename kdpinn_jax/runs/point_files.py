@@ -1,0 +1,94 @@
+"""Prediction from a file of points to a file of values, block by block: memory does not grow with the file."""
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jax.typing import DTypeLike
+
+from ..models.model import Model
+from ..serving.predict import compile_predict
+from ..pde.problem import Problem
+from .read_points import PointsError, check_ending, read_points
+from ..base.storage import atomic
+
+
+class Predicted(NamedTuple):
+    """How many points were predicted, and how many of them lie outside the problem's domain."""
+
+    points: int
+    outside: int
+
+
+def predict_file(
+    model: Model, points: str | os.PathLike[str], out: str | os.PathLike[str], *, dtype: DTypeLike = "float32"
+) -> Predicted:
+    """Predict the points of one file into another, written whole or not at all.
+
+    Args:
+        model: what predicts.
+        points: ``*.csv`` (comma separated, UTF-8; a first line with the axes' names may put the columns in any order)
+            or ``*.npy`` ((n, d), real numbers). Columns as ``problem.axes``.
+        out: ``*.csv`` with a header, or ``*.npy`` in float64: the d coordinates and, behind them, the m fields.
+        dtype: precision of the arithmetic, float32 or float64.
+
+    Raises:
+        PointsError: what ``read_points`` raises, an unknown ending of ``out``, a coordinate too large for ``dtype``.
+        OSError: the output cannot be written.
+    """
+    points, out, problem = Path(points), Path(out), model.problem
+    check_ending(out)
+    if os.path.exists(out) and os.path.exists(points) and out.samefile(points):
+        raise PointsError(f"{out}: is also the file of points; name another file to write")
+    blocks = read_points(points, problem)
+    predict = compile_predict(model, dtype=dtype)
+    lower, upper = np.asarray(problem.lower), np.asarray(problem.upper)
+    slack = 1e-12 * (upper - lower)  # a point computed as the domain's end may miss it by rounding
+    count = outside = 0
+    with atomic(out) as temporary, temporary.open("wb") as file:
+        writer = _CsvWriter(file, problem, dtype) if out.suffix.lower() == ".csv" else _NpyWriter(file, problem)
+        for z in blocks:
+            if (largest := np.abs(z).max()) > np.finfo(dtype).max:
+                raise PointsError(f"{points}: holds {largest:.3g}, too large for {np.dtype(dtype)}; mend it")
+            values = predict(z.astype(dtype))
+            writer.write(z, values)
+            count += len(z)
+            outside += int(np.any((z < lower - slack) | (z > upper + slack), axis=1).sum())
+        writer.close(count)
+    return Predicted(count, outside)
+
+
+class _CsvWriter:
+    def __init__(self, file: Any, problem: Problem, dtype: DTypeLike) -> None:
+        self._file = file
+        self._digits = 9 if np.dtype(dtype) == np.float32 else 17  # enough to read back the same number
+        file.write((",".join((*problem.axes, *problem.fields)) + "\r\n").encode())
+
+    def write(self, z: np.ndarray, values: np.ndarray) -> None:
+        coordinates = [",".join(map(repr, row)) for row in z.tolist()]
+        numbers = [",".join(f"{value:.{self._digits}g}" for value in row) for row in values.tolist()]
+        self._file.write("".join(f"{a},{b}\r\n" for a, b in zip(coordinates, numbers, strict=True)).encode())
+
+    def close(self, count: int) -> None:
+        pass
+
+
+class _NpyWriter:
+    """A .npy file written in order; its header, of fixed length, gets the number of rows at the end."""
+
+    def __init__(self, file: Any, problem: Problem) -> None:
+        self._file, self._columns = file, len(problem.axes) + len(problem.fields)
+        self._write_header(2**62)
+
+    def _write_header(self, count: int) -> None:
+        shape = f"({count}, {self._columns})"
+        text = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}"
+        self._file.write(b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + text.ljust(117).encode() + b"\n")
+
+    def write(self, z: np.ndarray, values: np.ndarray) -> None:
+        self._file.write(np.concatenate([z, values], axis=1).astype("<f8").tobytes())
+
+    def close(self, count: int) -> None:
+        self._file.seek(0)
+        self._write_header(count)

@@ -1,0 +1,159 @@
+"""``export_c``: a model as one C99 header and one source that need nothing but libm."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+from ...base.names import one_line
+from ...evaluation.evaluate import Metrics
+from ...models.model import Model
+from ..predict import cast_anywhere, program_of
+from ..trace import trace
+from ..xla import TANH_CLAMP, TANH_P, TANH_Q
+from ._c_functions import BLOCK, Constants, Function, number, wrapped
+from ._describe import describe, identifier, write_all
+
+#: Points of the self-test, and the relative L2 error over them that it allows value and Jacobian.
+TEST_POINTS, FLOAT, DOUBLE = 16, (2e-6, 1e-4), (1e-13, 1e-11)
+#: A remainder of a batch below this many points goes through the function for one: it costs a sixteenth of a block.
+FEW = 12
+
+
+def export_c(
+    model: Model, directory: str | os.PathLike[str], *, name: str | None = None, metrics: Metrics | None = None
+) -> tuple[Path, ...]:
+    """Write ``NAME.h`` and ``NAME.c``: the model as C99, in float or (``-DNAME_DOUBLE``) double, without dependencies.
+
+    The functions are ``NAME_eval`` (one point), ``NAME_eval_batch``, ``NAME_eval_jac`` (value and Jacobian) and
+    ``NAME_in_domain``; embedding, scaling and ansatz are compiled in. ``-DNAME_SELFTEST`` adds a ``main`` that
+    compares them with the model and fails where they disagree. The same weights give the same bytes.
+
+    Args:
+        model: of any problem whose embedding and ansatz are arithmetic, elementary functions and ``jnp.where``.
+        directory: where to; made if need be.
+        name: prefix of every symbol, in capitals of every macro; default the problem's name.
+        metrics: what ``evaluate`` found, told in the header.
+
+    Returns:
+        The paths of header and source.
+
+    Raises:
+        UnsupportedPrimitive: the model's program does something else; the message names it.
+        ValueError: the name is no identifier of C. OSError: the directory cannot be written. Nothing is left then.
+    """
+    name = identifier(model, name)
+    texts = source(model, name, metrics)
+    return write_all(directory, {f"{name}.{kind}": text.encode() for kind, text in texts.items()})
+
+
+def source(model: Model, name: str, metrics: Metrics | None = None) -> dict[str, str]:
+    """``{"h": …, "c": …}``."""
+    problem, d, m = model.problem, len(model.problem.axes), len(model.problem.fields)
+    constants = Constants(name)
+    program = program_of(model)
+    jacobian = trace(_value_and_jacobian(model, np.float64), d)
+    z, (u, jac), allowed = _test_vectors(model)
+    title, description = describe(model, metrics)
+    listed = lambda values: wrapped([repr(float(x)) for x in np.asarray(values).reshape(-1)])
+    names = {
+        "p": name, "P": name.upper(), "d": d, "m": m, "size": d * m, "B": BLOCK, "few": FEW, "title": _comment(title),
+        "description": "\n".join(f"   {f'{k.capitalize()}:':14}{_comment(text)}" for k, text in description.items()),
+        "compile": f"cc -std=c99 -O3 -march=native -ffast-math -c {name}.c   (link with -lm)",
+        "test": f"cc -std=c99 -O3 -D{name.upper()}_SELFTEST {name}.c -lm -o selftest && ./selftest",
+        "axes": _comment(", ".join(problem.axes)), "fields": _comment(", ".join(problem.fields)),
+        "domain": "\n".join(
+            f"#define {name.upper()}_{which} {{{', '.join(repr(float(x)) for x in bounds)}}}"
+            for which, bounds in (("LOWER", problem.lower), ("UPPER", problem.upper))
+        ),
+        "clamp": f"{TANH_CLAMP}f", "numerator": horner(TANH_P), "denominator": horner(TANH_Q),
+        **{f"rows{j}": _rows(name, j, registers) for j, registers in ((8, 1), (4, 1), (1, 4))},
+        "eval": Function(program, constants, block=False).text([("u", m)]),
+        "jac": Function(jacobian, constants, block=False).text([("u", m), ("jacobian", d * m)]),
+        "block": Function(program, constants, block=True).text([("u", m)]),
+        "inside": "\n        && ".join(
+            f"z[{i}] >= {number(name, float(a))} && z[{i}] <= {number(name, float(b))}"
+            for i, (a, b) in enumerate(zip(problem.lower, problem.upper, strict=True))
+        ),
+        "points": TEST_POINTS, "tiled": BLOCK + 3 * TEST_POINTS,
+        "test_z": wrapped([number(name, float(x)) for x in z.reshape(-1)]),
+        "test_u": listed(u), "test_jac": listed(jac),
+        "float_value": allowed[0], "float_jacobian": allowed[1],
+        "double_value": DOUBLE[0], "double_jacobian": DOUBLE[1],
+    }  # fmt: skip
+    names["constants"] = "\n".join(constants.declarations)
+    template = lambda kind: Template((Path(__file__).parent / f"model.{kind}.in").read_text(encoding="utf-8"))
+    return {kind: template(kind).substitute(names) for kind in ("h", "c")}
+
+
+def _comment(text: str) -> str:
+    """Within a comment of C: names come from the caller and from a model's file, and must not end it."""
+    return one_line(text, 2000).replace("*/", "* /")
+
+
+def _value_and_jacobian(model: Model, dtype: DTypeLike) -> Callable[[Any], tuple[Any, Any]]:
+    field = cast_anywhere(model, dtype).field
+
+    def at(z: Any) -> tuple[Any, Any]:
+        columns = [jax.jvp(field, (z,), (unit,))[1] for unit in np.eye(len(model.problem.axes), dtype=dtype)]
+        return field(z), jnp.stack(columns, axis=1)
+
+    return at
+
+
+def _test_vectors(model: Model) -> tuple[np.ndarray, list[np.ndarray], list[float]]:
+    """Points that float holds exactly, what the model gives there in float64, and the errors to allow in float: more
+    than FLOAT where the model itself, computed in float32, is further off (a pressure with a large constant)."""
+    lower, upper = np.asarray(model.problem.lower), np.asarray(model.problem.upper)
+    z = np.random.default_rng(0).uniform(lower, upper, (TEST_POINTS, len(lower))).astype(np.float32)
+    with jax.enable_x64(True):
+        double, single = (
+            [np.asarray(x, np.float64) for x in jax.jit(jax.vmap(_value_and_jacobian(model, dtype)))(z.astype(dtype))]
+            for dtype in (np.float64, np.float32)
+        )
+    errors = [np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in zip(single, double, strict=True)]
+    # In whole powers of ten, so that another machine's rounding writes the same file.
+    allowed = [max(least, 10.0 ** np.ceil(np.log10(4 * e + 1e-300))) for least, e in zip(FLOAT, errors, strict=True)]
+    return z.astype(np.float64), double, allowed
+
+
+def horner(coefficients: tuple[float, ...]) -> str:
+    """A polynomial in s as an expression of C, lowest power first."""
+    text = f"{coefficients[-1]!r}f"
+    for c in reversed(coefficients[:-1]):
+        text = f"{c!r}f + s * ({text})"
+    return text
+
+
+def _rows(p: str, neurons: int, registers: int) -> str:
+    """The products of ``neurons`` outputs, over ``registers`` vectors of points at a time: so many sums stay in
+    registers, which GCC's vector types say to gcc and clang; their own vectorisers keep such sums in memory."""
+    P, tiles = p.upper(), [(j, n) for j in range(neurons) for n in range(registers)]
+    plus = lambda n: f" + {n}" if n else ""
+    row = lambda j: f"{j * BLOCK} / {P}_LANES + " if j else ""
+    sums = ", ".join(f"s{j}_{n} = zero + b[{j}]" for j, n in tiles)
+    loads = ", ".join(f"x{n} = x[k * {BLOCK} / {P}_LANES + i{plus(n)}]" for n in range(registers))
+    adds = "\n".join(f"            s{j}_{n} += w[k * outputs{plus(j)}] * x{n};" for j, n in tiles)
+    stores = "\n".join(f"        y[{row(j)}i{plus(n)}] = s{j}_{n};" for j, n in tiles)
+    return f"""\
+static void {p}_rows{neurons}(int inputs, int outputs, const {p}_real *w, const {p}_real *b,
+    const {p}_lanes *x, {p}_lanes *y)
+{{
+    const {p}_lanes zero = {{0}};
+    int i, k;
+    for (i = 0; i < {BLOCK} / {P}_LANES; i += {registers}) {{
+        {p}_lanes {sums};
+        for (k = 0; k < inputs; k++) {{
+            const {p}_lanes {loads};
+{adds}
+        }}
+{stores}
+    }}
+}}
+"""

@@ -1,0 +1,185 @@
+"""``export_onnx``: a model as an ONNX graph of float32 numbers, points in the rows."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...evaluation.evaluate import Metrics
+from ...models.model import Model
+from ..lower import interpret
+from ..predict import program_of
+from ._describe import describe, identifier, metadata, write_all
+
+#: Of June 2022: ONNX Runtime reads it since its release 1.12; and the version of the file format that came with it.
+OPSET, IR_VERSION = 17, 8
+#: Operations that are one of ONNX's.
+_NAMES = {
+    "abs": "Abs", "acos": "Acos", "acosh": "Acosh", "add": "Add", "and": "And", "asin": "Asin", "asinh": "Asinh",
+    "atan": "Atan", "atanh": "Atanh", "ceil": "Ceil", "cos": "Cos", "cosh": "Cosh", "div": "Div", "eq": "Equal",
+    "erf": "Erf", "exp": "Exp", "floor": "Floor", "ge": "GreaterOrEqual", "gt": "Greater", "le": "LessOrEqual",
+    "log": "Log", "logistic": "Sigmoid", "lt": "Less", "max": "Max", "min": "Min", "mul": "Mul", "neg": "Neg",
+    "not": "Not", "or": "Or", "pow": "Pow", "rint": "Round", "sign": "Sign", "sin": "Sin", "sinh": "Sinh",
+    "sqrt": "Sqrt", "sub": "Sub", "tan": "Tan", "tanh": "Tanh", "xor": "Xor",
+}  # fmt: skip
+
+
+def export_onnx(
+    model: Model, directory: str | os.PathLike[str], *, name: str | None = None, metrics: Metrics | None = None
+) -> tuple[Path, ...]:
+    """Write ``NAME.onnx``: input ``z`` (n, d), output ``u`` (n, m), float32, any n; embedding and ansatz inside.
+
+    Args:
+        model, name, metrics: as ``export_c``; what the header says there is the file's metadata here.
+        directory: where to; made if need be.
+
+    Returns:
+        The path, alone in a tuple.
+
+    Raises:
+        ImportError: onnx is not installed.
+        UnsupportedPrimitive, ValueError, OSError: as ``export_c``.
+    """
+    try:
+        import onnx
+    except ImportError:
+        raise ImportError("export_onnx needs onnx, which is not installed: pip install 'kdpinn-jax[onnx]'") from None
+    name, problem = identifier(model, name), model.problem
+    program = program_of(model)
+    graph = _Graph()
+    graph.node("Concat", [graph.full(x) for x in interpret(program, graph)], output="u", axis=1)
+    title, _ = describe(model, metrics)
+    points, values = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", size])
+        for name, size in (("z", len(problem.axes)), ("u", len(problem.fields)))
+    )
+    made = onnx.helper.make_model(
+        onnx.helper.make_graph(graph.nodes, name, [points], [values], graph.initializers),
+        producer_name="kdpinn-jax",
+        doc_string=title,
+        ir_version=IR_VERSION,
+        opset_imports=[onnx.helper.make_opsetid("", OPSET)],
+    )
+    about = metadata(model, metrics)
+    onnx.helper.set_model_props(made, {k: v if isinstance(v, str) else json.dumps(v) for k, v in about.items()})
+    onnx.checker.check_model(made, full_check=True)
+    return write_all(directory, {f"{name}.onnx": made.SerializeToString(deterministic=True)})
+
+
+class _Graph:
+    """Collects nodes; a value is a tensor's name, a number is (n, 1) or a scalar, a vector (n, k) or (1, k)."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.initializers: list[Any] = []
+        self.constant_names: dict[bytes, str] = {}
+        self.scalars: set[str] = set()
+
+    def node(self, operator: str, inputs: Sequence[str], *, output: str | None = None, **attributes: Any) -> str:
+        import onnx
+
+        output = output or f"t{len(self.nodes)}"
+        self.nodes.append(onnx.helper.make_node(operator, list(inputs), [output], **attributes))
+        return output
+
+    def initializer(self, array: np.ndarray) -> str:
+        import onnx
+
+        key = f"{array.dtype} {array.shape}".encode() + array.tobytes()
+        if key not in self.constant_names:
+            self.constant_names[key] = f"c{len(self.constant_names)}"
+            self.initializers.append(onnx.numpy_helper.from_array(array, self.constant_names[key]))
+        return self.constant_names[key]
+
+    def full(self, number: str) -> str:
+        """A number as a column (n, 1), also if it is a constant."""
+        if number not in self.scalars:
+            return number
+        ends = [self.initializer(np.asarray([i])) for i in (0, 1)]
+        count = self.node("Slice", [self.node("Shape", ["z"]), *ends])
+        return self.node("Expand", [number, self.node("Concat", [count, ends[1]], axis=0)])
+
+    def input(self) -> str:
+        return "z"
+
+    def constant(self, value: float | bool) -> str:
+        name = self.initializer(np.asarray(value, bool if isinstance(value, bool) else np.float32))
+        self.scalars.add(name)
+        return name
+
+    def constants(self, values: tuple[float, ...]) -> str:
+        array = np.asarray(values)
+        return self.initializer((array if array.dtype == bool else array.astype(np.float32))[None, :])
+
+    def lane(self, vector: str, lane: int) -> str:
+        return self.node("Gather", [vector, self.initializer(np.asarray([lane]))], axis=1)
+
+    def stack(self, numbers: Sequence[str]) -> str:
+        return self.node("Concat", [self.full(x) for x in numbers], axis=1)
+
+    def dot(self, vector: str, matrix: np.ndarray, bias: np.ndarray | None) -> str:
+        constants = [self.initializer(a.astype(np.float32)) for a in (matrix, bias) if a is not None]
+        return self.node("Gemm", [vector, *constants])
+
+    def apply(self, operation: str, arguments: Sequence[str]) -> str:
+        if operation in _NAMES:
+            return self.node(_NAMES[operation], arguments)
+        return getattr(self, f"_{operation}")(*arguments)
+
+    # What ONNX lacks.
+
+    def _select_n(self, condition: str, where_false: str, where_true: str) -> str:
+        return self.node("Where", [condition, where_true, where_false])
+
+    def _ne(self, x: str, y: str) -> str:
+        return self.node("Not", [self.node("Equal", [x, y])])
+
+    def _exp2(self, x: str) -> str:
+        return self.node("Pow", [self.constant(2.0), x])
+
+    def _round(self, x: str) -> str:
+        away = self.node("Floor", [self.node("Add", [self.node("Abs", [x]), self.constant(0.5)])])
+        return self.node("Mul", [self.node("Sign", [x]), away])
+
+    def _cbrt(self, x: str) -> str:
+        root = self.node("Pow", [self.node("Abs", [x]), self.constant(1 / 3)])
+        return self.node("Mul", [self.node("Sign", [x]), root])
+
+    def _erfc(self, x: str) -> str:
+        return self.node("Sub", [self.constant(1.0), self.node("Erf", [x])])
+
+    def _log1p(self, x: str) -> str:
+        """log(1 + x), corrected for what 1 + x lost (Kahan)."""
+        u = self.node("Add", [self.constant(1.0), x])
+        kept = self.node("Sub", [u, self.constant(1.0)])
+        corrected = self.node("Div", [self.node("Mul", [self.node("Log", [u]), x]), kept])
+        return self._where_equal(u, 1.0, x, self._where_infinite(x, x, corrected))
+
+    def _expm1(self, x: str) -> str:
+        """eˣ − 1, corrected for what eˣ lost (Kahan)."""
+        u = self.node("Exp", [x])
+        kept = self.node("Sub", [u, self.constant(1.0)])
+        corrected = self.node("Div", [self.node("Mul", [kept, x]), self.node("Log", [u])])
+        far = self.node("Greater", [self.node("Abs", [x]), self.constant(1.0)])
+        return self._where_equal(u, 1.0, x, self.node("Where", [far, kept, corrected]))
+
+    def _atan2(self, y: str, x: str) -> str:
+        """From atan of the smaller ratio, by octants."""
+        steep = self.node("Greater", [self.node("Abs", [y]), self.node("Abs", [x])])
+        ratio = lambda a, b: self.node("Atan", [self.node("Div", [a, b])])
+        sign = self.node("Where", [self.node("Less", [y, self.constant(0.0)]), *map(self.constant, (-1.0, 1.0))])
+        above = self.node("Sub", [self.node("Mul", [sign, self.constant(np.pi / 2)]), ratio(x, y)])
+        back = self.node("Less", [x, self.constant(0.0)])
+        turn = self.node("Where", [back, self.node("Mul", [sign, self.constant(np.pi)]), self.constant(0.0)])
+        angle = self.node("Where", [steep, above, self.node("Add", [ratio(y, x), turn])])
+        origin = self.node("And", [self.node("Equal", [a, self.constant(0.0)]) for a in (x, y)])
+        return self.node("Where", [origin, self.constant(0.0), angle])
+
+    def _where_equal(self, x: str, value: float, chosen: str, other: str) -> str:
+        return self.node("Where", [self.node("Equal", [x, self.constant(value)]), chosen, other])
+
+    def _where_infinite(self, x: str, chosen: str, other: str) -> str:
+        return self.node("Where", [self.node("IsInf", [x]), chosen, other])

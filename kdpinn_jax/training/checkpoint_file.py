@@ -1,0 +1,160 @@
+"""A checkpoint as a file: safetensors with a checksum over everything in it, written whole or not at all."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
+
+from ..base.names import one_line
+from ..base.storage import atomic, library_versions, read_safetensors
+from ..models.report import StageReport
+
+#: Raised by one whenever the content changes its form.
+FORMAT_VERSION = 1
+LATEST, PREVIOUS = "latest.safetensors", "previous.safetensors"
+_KEY = "kdpinn_jax_checkpoint"
+#: The fields of a report that are numbers; the others are words and the history.
+_NUMBERS = ("steps", "ending", "record_steps", "fresh_loss", "seconds_compiling", "seconds", "record_seconds")
+
+#: What a header of another form than ours meets on its way.
+_DAMAGE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+
+#: A row a record: what the host saw of the training.
+Rows = list[dict[str, np.ndarray]]
+
+
+class Finished(NamedTuple):
+    """A stage that has ended, and the training's clock then."""
+
+    report: StageReport
+    elapsed: float
+
+
+class Running(NamedTuple):
+    """The stage that runs: the leaves of its state, its records, the training's clock when it began, and the seconds it
+    compiled."""
+
+    leaves: list[np.ndarray]
+    rows: Rows
+    began: float
+    compiling: float
+
+
+class Content(NamedTuple):
+    """Stages that have ended, the parameters after them, the stage that runs, and the training's clock."""
+
+    finished: tuple[Finished, ...] = ()
+    params: tuple[np.ndarray, ...] = ()
+    running: Running | None = None
+    elapsed: float = 0.0
+
+
+class Unusable(Exception):
+    """Why a file is no use, to be said after its name."""
+
+
+def write(folder: Path, content: Content, identity: Mapping[str, Any]) -> None:
+    """Write the latest checkpoint of a folder; what was the latest becomes the previous one.
+
+    Raises:
+        OSError, SafetensorError: it could not be written; those that were there still are.
+    """
+    with atomic(folder / LATEST) as temporary:
+        tensors = _tensors(content)
+        text = json.dumps(_header(content, identity), sort_keys=True)
+        save_file(tensors, temporary, {_KEY: text, "sha256": _checksum(text, tensors)})
+        # Until the new one takes its name there is no latest one, and the previous one is read.
+        if (folder / LATEST).exists():
+            (folder / LATEST).replace(folder / PREVIOUS)
+
+
+def read(path: Path) -> tuple[Content, dict[str, Any]]:
+    """Content and identity of a file written by ``write``.
+
+    Raises:
+        Unusable: it is damaged, or other versions wrote it.
+    """
+    if not os.path.isfile(path):  # a pipe would wait for a writer
+        raise Unusable("is no file")
+    metadata: dict[str, str] = {}
+    try:
+        tensors = read_safetensors(path, metadata.update)
+        if metadata["sha256"] != _checksum(metadata[_KEY], tensors):
+            raise Unusable("is damaged: its checksum differs")
+        header = json.loads(metadata[_KEY])
+        if header["format_version"] != FORMAT_VERSION or header["versions"] != library_versions():
+            ours = library_versions() | {"format": FORMAT_VERSION}
+            theirs = header["versions"] | {"format": header["format_version"]}
+            differing = ", ".join(f"{name} {theirs[name]}" for name in theirs if theirs[name] != ours.get(name))
+            raise Unusable(f"was written by {one_line(differing)}, which goes on from it; here is another version")
+        return _content(header, tensors), dict(header["identity"])
+    except (SafetensorError, OSError, MemoryError, ArithmeticError, *_DAMAGE) as error:
+        raise Unusable(f"is no readable checkpoint ({type(error).__name__}: {one_line(error)})") from None
+
+
+def _header(content: Content, identity: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "format_version": FORMAT_VERSION,
+        "versions": library_versions(),
+        "identity": dict(identity),
+        "finished": [
+            {"stage": done.report.stage, "planned": done.report.planned, "elapsed": done.elapsed}
+            for done in content.finished
+        ],
+        "running": {"began": content.running.began, "compiling": content.running.compiling}
+        if content.running
+        else None,
+        "elapsed": content.elapsed,
+    }
+
+
+def _tensors(content: Content) -> dict[str, np.ndarray]:
+    tensors = {f"params.{i:04d}": leaf for i, leaf in enumerate(content.params)}
+    for i, (report, _) in enumerate(content.finished):
+        tensors |= {f"finished.{i:04d}.{name}": getattr(report, name) for name in _NUMBERS}
+        tensors |= {f"finished.{i:04d}.history.{name}": values for name, values in report.history.items()}
+    if content.running:
+        tensors |= {f"running.state.{i:04d}": leaf for i, leaf in enumerate(content.running.leaves)}
+        for name in content.running.rows[0] if content.running.rows else ():
+            tensors[f"running.rows.{name}"] = np.stack([row[name] for row in content.running.rows])
+    # Not ascontiguousarray, which makes a number an array of one.
+    return {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
+
+
+def _content(header: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Content:
+    """The inverse of ``_header`` and ``_tensors``."""
+
+    def under(prefix: str) -> dict[str, np.ndarray]:
+        return {name.removeprefix(prefix): tensors[name] for name in sorted(tensors) if name.startswith(prefix)}
+
+    finished = []
+    for i, about in enumerate(header["finished"]):
+        numbers = {name: _plain(tensors[f"finished.{i:04d}.{name}"]) for name in _NUMBERS}
+        history = under(f"finished.{i:04d}.history.")
+        report = StageReport(stage=str(about["stage"]), planned=int(about["planned"]), history=history, **numbers)
+        finished.append(Finished(report, float(about["elapsed"])))
+    running = None
+    if about := header["running"]:
+        columns = under("running.rows.")
+        count = min((len(values) for values in columns.values()), default=0)
+        rows = [{name: values[i] for name, values in columns.items()} for i in range(count)]
+        leaves = list(under("running.state.").values())
+        running = Running(leaves, rows, float(about["began"]), float(about["compiling"]))
+    return Content(tuple(finished), tuple(under("params.").values()), running, float(header["elapsed"]))
+
+
+def _checksum(text: str, tensors: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode() + tensor.tobytes())
+    return digest.hexdigest()
+
+
+def _plain(value: np.ndarray) -> Any:
+    return value.item() if value.ndim == 0 else value
