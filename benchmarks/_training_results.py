@@ -5,8 +5,6 @@ NumPy and Matplotlib are all it needs, so that DeepXDE's environment can import 
 
 import json
 import math
-import os
-import platform
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,32 +36,6 @@ def thinned(curve: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
     else:
         chosen = np.arange(len(seconds))
     return {name: [float(f"{values[i]:.4g}") for i in chosen] for name, values in curve.items()}
-
-
-def machine() -> dict[str, Any]:
-    """The processor, the cores this process may use, and how busy they were."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return {"cpu": names[0] if names else platform.processor(), "cores": cores, "load": load}
-
-
-def write(result: Mapping[str, Any], path: Path) -> None:
-    """Strict JSON, whole or not at all: a run that is killed leaves no file that would pass for a result."""
-
-    def strict(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {name: strict(item) for name, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [strict(item) for item in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.part")
-    temporary.write_text(json.dumps(strict(result), allow_nan=False) + "\n")
-    temporary.replace(path)
 
 
 def read(variants: Iterable[str], sizes: Iterable[str], optimisers: Iterable[str], seconds: float) -> list[dict]:

@@ -4,8 +4,8 @@
     python benchmarks/deepxde_baseline.py --python ENVIRONMENT/bin/python [--problems burgers,…] [--seeds 0,1,2]
         [--seconds 60]
 
-Each training is a process of that environment; this one only computes the reference. Results are kept in
-benchmarks/results/training/, where benchmarks/training.py takes them into its table and pictures.
+Each training is a process of that environment; this process computes the reference and writes the results into
+benchmarks/results/training/, from which benchmarks/training.py adds them to its table and pictures.
 
 The recipe is that of DeepXDE's examples: tanh network with Glorot normal weights (that of its Burgers example is the
 student's), soft conditions, its numbers of points, drawn once, Adam at 1e-3 for 15,000 iterations, then L-BFGS with
@@ -26,7 +26,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from _training_results import file_of, machine, thinned, write
+from _training_results import file_of, thinned
 
 HIDDEN = [20, 20, 20]
 ADAM_ITERATIONS, LEARNING_RATE = 15_000, 1e-3
@@ -105,7 +105,7 @@ def train(problem_name: str, reference: Path, seed: int, seconds: float) -> dict
     (_, lower), (_, upper) = saved["lower"], saved["upper"]
     points = z[:, ::-1].copy() if problem_name != "black_scholes" else np.stack([z[:, 1], 1 - z[:, 0]], axis=1)
     relative_l2 = lambda u: float(np.linalg.norm(u - exact) / np.linalg.norm(exact))
-    before, rows = machine(), []
+    rows = []
     dde.config.set_default_float("float64")
     dde.config.set_random_seed(seed)
 
@@ -177,8 +177,30 @@ def train(problem_name: str, reference: Path, seed: int, seconds: float) -> dict
         "curve": thinned(dict(zip(("seconds", "relative_l2", "loss"), zip(*rows, strict=True), strict=True))),
         **errors,
         "versions": {name: version(name) for name in ("deepxde", "torch", "numpy")},
-        "machine": before | {"threads": torch.get_num_threads()},
+        "threads": torch.get_num_threads(),
     }
+
+
+def run_all(python: str, name: str, seeds: list[int], seconds: float) -> None:
+    """Train the seeds that have no result yet, each in a process of DeepXDE's environment."""
+    from kdpinn_jax.base.machine import describe_machine
+    from kdpinn_jax.base.storage import write_json
+
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        for seed in seeds:
+            path = file_of(name, "student", "DeepXDE", seed, seconds)
+            if path.exists():
+                continue
+            if not (folder / "reference.npz").exists():
+                save_reference(name, folder / "reference.npz")
+            before = describe_machine()
+            command = [python, __file__, "--folder", text, "--problems", name]
+            subprocess.run([*command, "--seeds", str(seed), "--seconds", str(seconds)], check=True)
+            result = json.loads((folder / "result.json").read_text())
+            write_json(result | {"machine": before | {"threads": result.pop("threads")}}, path)
+            steps = ", ".join(f"{stage['steps']} {stage['stage']} steps" for stage in result["stages"])
+            print(f"{name}, seed {seed}: {steps}, relative L2 {result['final']['relative_l2']:.2e}", flush=True)
 
 
 if __name__ == "__main__":
@@ -187,23 +209,11 @@ if __name__ == "__main__":
     parser.add_argument("--problems", default=",".join(POINTS))
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--reference", type=Path, help=argparse.SUPPRESS)  # given to the processes that train
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)  # for the processes that train
     options = parser.parse_args()
+    if options.folder:
+        result = train(options.problems, options.folder / "reference.npz", int(options.seeds), options.seconds)
+        (options.folder / "result.json").write_text(json.dumps(result))
+        sys.exit()
     for name in options.problems.split(","):
-        with tempfile.TemporaryDirectory() as folder:
-            reference = options.reference or Path(folder) / "reference.npz"
-            for seed in map(int, options.seeds.split(",")):
-                path = file_of(name, "student", "DeepXDE", seed, options.seconds)
-                if path.exists():
-                    continue
-                if options.reference:
-                    result = train(name, reference, seed, options.seconds)
-                    write(result, path)
-                    done = ", ".join(f"{stage['steps']} {stage['stage']} steps" for stage in result["stages"])
-                    print(f"{name}, seed {seed}: {done}, relative L2 {result['final']['relative_l2']:.2e}", flush=True)
-                    continue
-                if not reference.exists():
-                    save_reference(name, reference)
-                command = [options.python, __file__, "--reference", str(reference), "--problems", name]
-                command += ["--seeds", str(seed), "--seconds", str(options.seconds)]
-                subprocess.run(command, check=True)
+        run_all(options.python, name, list(map(int, options.seeds.split(","))), options.seconds)

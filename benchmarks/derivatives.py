@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import kdpinn_jax as kd
-from kdpinn_jax.training import objective as _objective
+from kdpinn_jax.training import blocks as _blocks
 
 jax.config.update("jax_enable_x64", True)
 T, X, NU = 0, 1, 0.01
@@ -94,6 +94,6 @@ if __name__ == "__main__":
         report(f"m = {outputs}", {name: calls(objective_of(f, outputs)) for name, f in METHODS.items()})
     blocks = {}
     for size in (128, 256, 512, 1024, POINTS):
-        _objective.BLOCK = size  # read while tracing; each objective here is its own problem, so it is traced anew
+        _blocks.BLOCK = size  # read while tracing; each objective here is its own problem, so it is traced anew
         blocks[f"blocks of {size}"] = calls(objective_of(one_pass, 1))
     report("two_derivatives, m = 1", blocks)

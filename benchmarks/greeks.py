@@ -23,13 +23,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from _training_results import machine, write
 from jax.scipy.special import ndtr as jax_ndtr
 from scipy.special import ndtr as scipy_ndtr
 from studies._tables import put
 
 import kdpinn_jax as kd
-from kdpinn_jax.models.files import library_versions
+from kdpinn_jax.base.machine import describe_machine
+from kdpinn_jax.base.storage import write_json
 from kdpinn_jax.serving.predict import LARGEST
 
 HERE = Path(__file__).parent
@@ -215,8 +215,8 @@ if __name__ == "__main__":
         with jax.enable_x64(True):
             families = [family(folder) for folder in asked.folders]
             student = kd.load(asked.folders[0] / "student.safetensors")
-        found = {"machine": machine(), "versions": library_versions(), "families": families, "prices": options(student)}
-        write(found, RESULT)
+        found = {"machine": describe_machine(), "families": families, "prices": options(student)}
+        write_json(found, RESULT)
     found = json.loads(RESULT.read_text())
     print("\n\n".join(tables(found).values()))
     if asked.write:

@@ -20,8 +20,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 import kdpinn_jax as kd
-from kdpinn_jax.training import objective as _objective
 from kdpinn_jax.training import points as _draw
+from kdpinn_jax.training import residuals as _residuals
 from kdpinn_jax.training.stages import _normal_equations as equations
 from kdpinn_jax.training.stages.levenberg_marquardt import _scaling
 
@@ -94,8 +94,8 @@ def measure(problem: kd.Problem, size: str, repeats: int) -> tuple[str, dict[str
     stage = getattr(kd.recipe(problem, "default", "best"), size)[-1]
     objective, key = kd.objective(problem, getattr(problem, size)), jax.random.key(3)
     params, memory, points = settled(objective, stage)
-    r, jacobian = jax.jit(_objective.residuals_and_weighted_jacobian)(objective, params, points)
-    residual = _objective.weighted(objective, points, r)
+    r, jacobian = jax.jit(_residuals.residuals_and_weighted_jacobian)(objective, params, points)
+    residual = _residuals.weighted_vector(objective, points, r)
     rows, columns = jacobian.shape
     scale = jnp.maximum(jnp.sum(jacobian**2, axis=0), jnp.finfo(jacobian.dtype).tiny)
     system = jax.jit(equations.gram)(jacobian, scale)
@@ -103,12 +103,12 @@ def measure(problem: kd.Problem, size: str, repeats: int) -> tuple[str, dict[str
     small, large = sorted((rows, columns))
     calls = {
         "draw": compiled(lambda p, old: _draw.renew(objective, stage.sampling, p, key, old, 0), params, points),
-        "Jacobian": compiled(lambda p: _objective.residuals_and_weighted_jacobian(objective, p, points), params),
+        "Jacobian": compiled(lambda p: _residuals.residuals_and_weighted_jacobian(objective, p, points), params),
         "scaling, Jv": compiled(lambda j, v: (_scaling(j, v), j @ v), jacobian, scale),
         "Gram": compiled(lambda *a: equations.gram(*a).matrix, jacobian, scale),
         "factorisation": compiled(equations.factorise, system, memory.damping),
         "solve": compiled(equations.solve, system, factor, residual),
-        "residuals": compiled(lambda p: _objective.residuals(objective, p, points), params),
+        "residuals": compiled(lambda p: _residuals.residuals(objective, p, points), params),
         STEP: compiled(lambda p, m: stage.step(objective, p, m, points), params, memory),
     }
     # A solve is a product with J and two triangular systems. Nobody counts the operations of the other parts.

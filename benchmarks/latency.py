@@ -22,7 +22,7 @@ from studies._tables import put
 
 import kdpinn_jax as kd
 from kdpinn_jax.cli import _tables
-from kdpinn_jax.serving.bench import bench
+from kdpinn_jax import bench
 from kdpinn_jax.serving.export.compiled import built
 
 HERE = Path(__file__).parent
@@ -97,7 +97,7 @@ def table(found: Mapping[str, Any]) -> str:
         large = times["10000"]
         share = large[second]["share_of_limit"] if large else None
         ratios = " / ".join(f"{of[first]['median'] / of[second]['median']:.2g}" for of in times.values() if of)
-        cells += [f"{large[second]['ns_a_point']:.1f}" if large else "", f"{share:.0%}" if share else "", ratios]
+        cells += [f"{large[second]['ns_per_point']:.1f}" if large else "", f"{share:.0%}" if share else "", ratios]
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -141,7 +141,7 @@ def roofline(found: Mapping[str, Any], path: Path) -> None:
         for i, method in enumerate(methods(found)):
             if of := found["sizes"]["10000"].get(method):
                 label = method if name == next(iter(found["models"])) else None
-                height = 2 * adds / of[name]["ns_a_point"]
+                height = 2 * adds / of[name]["ns_per_point"]
                 axes.loglog([intensities[-1]], [height], marks[name], color=f"C{i}", markersize=6, label=label)
         axes.annotate(name, (intensities[-1], 1.1 * peak), ha="center", fontsize=9)
     ends = [0.5, 4 * max(intensities)]

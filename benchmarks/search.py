@@ -47,13 +47,13 @@ def measure(problem: str) -> None:
 def smallest(found: dict, error: float) -> dict | None:
     """The cheapest student within the error."""
     within = [row for row in found["candidates"] if row["role"] != "teacher" and row["relative_l2"] <= error]
-    return min(within, key=lambda row: row["ns_a_point"], default=None)
+    return min(within, key=lambda row: row["ns_per_point"], default=None)
 
 
 def cell(row: dict | None) -> str:
     if row is None:
         return "none"
-    return f"{row['layers']}, {row['ns_a_point']:.1f} ns ({row['times_cheaper']:.1f}×)"
+    return f"{row['layers']}, {row['ns_per_point']:.1f} ns ({row['times_cheaper']:.1f}×)"
 
 
 def table() -> str:
@@ -61,7 +61,7 @@ def table() -> str:
     for problem in PROBLEMS:
         found = json.loads((RESULTS / f"{problem}.json").read_text())
         teacher = found["candidates"][-1]
-        of_teacher = f"{teacher['relative_l2']:.1e}, {teacher['ns_a_point']:.0f} ns"
+        of_teacher = f"{teacher['relative_l2']:.1e}, {teacher['ns_per_point']:.0f} ns"
         rows.append([problem, of_teacher, *(cell(smallest(found, error)) for error in ERRORS)])
     found = json.loads((RESULTS / "burgers.json").read_text())
     paper = smallest(found, PAPER / found["rmse_over_relative_l2"])

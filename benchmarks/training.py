@@ -22,11 +22,12 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from _training_results import RESULTS, SIZES, file_of, machine, picture, read, table, thinned, write
+from _training_results import RESULTS, SIZES, file_of, picture, read, table, thinned
 
 import kdpinn_jax as kd
+from kdpinn_jax.base.machine import describe_machine
+from kdpinn_jax.base.storage import write_json
 from kdpinn_jax.models import grids as _grids
-from kdpinn_jax.models.files import library_versions
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_enable_compilation_cache", False)  # compiling counts
@@ -87,7 +88,7 @@ OPTIMISERS: dict[str, Callable[[kd.Problem, str, float], Stages]] = {
 
 def one(variant: str, size: str, optimiser: str, seed: int, seconds: float) -> dict:
     """A training from a cold start: its curve, its errors at the end, and why each stage ended."""
-    problem, before = problem_of(variant), machine()
+    problem, before = problem_of(variant), describe_machine()
     stages = OPTIMISERS[optimiser](problem, size, seconds)
     jax.clear_caches()
     start = time.perf_counter()
@@ -125,7 +126,6 @@ def one(variant: str, size: str, optimiser: str, seed: int, seconds: float) -> d
         "curve": thinned(curve(model.training)),
         "final": error(model, None),
         "float32": error(model, kd.compile_predict(model)),
-        "versions": library_versions(),
         "machine": before,
     }
 
@@ -166,7 +166,7 @@ if __name__ == "__main__":
         path = file_of(*run, options.seconds)
         if not path.exists():
             result = one(*run, options.seconds)
-            write(result, path)
+            write_json(result, path)
             print(*run, f"{result['final']['relative_l2']:.2e}", result["stages"][-1]["ended"], sep=", ", flush=True)
     results = read(variants, sizes, optimisers, options.seconds)
     for variant in variants:

@@ -1,90 +1,9 @@
-"""Train a physics-informed neural network, distil it into a tiny student, serve the student fast on a CPU."""
+"""Train a physics-informed neural network, distil it into a tiny student, and serve the student fast on a CPU.
 
-from . import problems
-from .evaluation.error_estimate import error_estimate as error_estimate
-from .evaluation.error_estimate import true_error as true_error
-from .evaluation.estimates import ErrorEstimate as ErrorEstimate
-from .evaluation.estimates import NoBound as NoBound
-from .evaluation.estimates import Norm as Norm
-from .evaluation.evaluate import Errors as Errors
-from .evaluation.evaluate import Metrics as Metrics
-from .evaluation.evaluate import evaluate as evaluate
-from .models.files import ModelFileError as ModelFileError
-from .models.files import load as load
-from .models.files import read_header as read_header
-from .models.files import save as save
-from .models.model import Model as Model
-from .models.report import Fit as Fit
-from .models.report import StageReport as StageReport
-from .models.report import TrainingInterrupted as TrainingInterrupted
-from .models.report import warnings as warnings
-from .models.windows import continued as continued
-from .models.windows import in_windows as in_windows
-from .pde.conditions import data as data
-from .pde.conditions import dirichlet as dirichlet
-from .pde.conditions import neumann as neumann
-from .pde.conditions import periodic_condition as periodic_condition
-from .pde.derivatives import derivative as derivative
-from .pde.derivatives import divergence as divergence
-from .pde.derivatives import laplacian as laplacian
-from .pde.derivatives import two_derivatives as two_derivatives
-from .pde.derivatives import two_derivatives_along as two_derivatives_along
-from .pde.networks import MLP as MLP
-from .pde.networks import count_parameters as count_parameters
-from .pde.parametric import parametric as parametric
-from .pde.problem import Problem as Problem
-from .pde.problem import Term as Term
-from .pde.problem import periodic as periodic
-from .pde.problem import scale_to_unit as scale_to_unit
-from .pde.problem import with_conditions as with_conditions
-from .pde.sampling import Sampling as Sampling
-from .pde.sampling import box as box
-from .pde.sampling import faces as faces
-from .pde.sampling import union as union
-from .runs.search import Candidate as Candidate
-from .runs.search import Search as Search
-from .runs.search import search as search
-from .serving.export.c import export_c as export_c
-from .serving.export.compiled import Compiled as Compiled
-from .serving.export.compiled import load_compiled as load_compiled
-from .serving.export.onnx import export_onnx as export_onnx
-from .serving.export.stablehlo import export_stablehlo as export_stablehlo
-from .serving.predict import cast as cast
-from .serving.predict import compile_predict as compile_predict
-from .serving.trace import UnsupportedPrimitive as UnsupportedPrimitive
-from .training.checkpoint import Checkpoint as Checkpoint
-from .training.checkpoint import CheckpointError as CheckpointError
-from .training.diagnostics import GradientDiagnostics as GradientDiagnostics
-from .training.diagnostics import gradient_diagnostics as gradient_diagnostics
-from .training.diagnostics import gradient_noise as gradient_noise
-from .training.diagnostics import hessian_eigenvalues as hessian_eigenvalues
-from .training.diagnostics import hessian_vector_product as hessian_vector_product
-from .training.distill import ADAPTIVE as ADAPTIVE
-from .training.distill import distill as distill
-from .training.distill import train_teacher as train_teacher
-from .training.fit import fit as fit
-from .training.members import members as members
-from .training.members import ranked as ranked
-from .training.members import table as table
-from .training.objective import Objective as Objective
-from .training.objective import init_params as init_params
-from .training.objective import loss as loss
-from .training.objective import loss_and_grad as loss_and_grad
-from .training.objective import mean_squares as mean_squares
-from .training.objective import objective as objective
-from .training.objective import residuals as residuals
-from .training.points import sample as sample
-from .training.recipes import Recipe as Recipe
-from .training.recipes import recipe as recipe
-from .training.soft_target import gaussian_kl as gaussian_kl
-from .training.soft_target import huber as huber
-from .training.soft_target import soft_target as soft_target
-from .training.stages import LBFGS as LBFGS
-from .training.stages import Adam as Adam
-from .training.stages import Ending as Ending
-from .training.stages import LevenbergMarquardt as LevenbergMarquardt
-from .training.stages import SSBroyden as SSBroyden
-from .training.stages import Stage as Stage
-from .training.stages import Step as Step
-from .training.sweep import Member as Member
-from .training.sweep import sweep as sweep
+The public names are listed in ``__init__.pyi`` and are imported when they are first used, so that the command line can
+answer without JAX.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

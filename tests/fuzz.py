@@ -28,7 +28,7 @@ import kdpinn_jax as kd
 from kdpinn_jax.models.files import measured_errors
 from kdpinn_jax.models.history import read_history, write_history
 from kdpinn_jax.runs.read_points import PointsError, read_points
-from kdpinn_jax.training.checkpoint_file import LATEST, Content, Finished, Running, Unusable
+from kdpinn_jax.training.checkpoint_file import LATEST, Content, FinishedStage, RunningStage, Unusable
 from kdpinn_jax.training.checkpoint_file import read as read_checkpoint
 from kdpinn_jax.training.checkpoint_file import write as write_checkpoint
 
@@ -50,7 +50,7 @@ def small_model() -> kd.Model:
         stage="Adam",
         planned=40,
         steps=30,
-        ending=int(kd.Ending.TIME_BUDGET),
+        status=int(kd.Status.TIME_BUDGET),
         record_steps=np.array([20, 30]),
         history={"residual": np.array([0.5, 0.25]), "loss": np.array([0.75, 0.375])},
         fresh_loss=0.5,
@@ -77,7 +77,7 @@ def _read_model(path: Path) -> None:
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(model.params))
     assert jax.eval_shape(model, jax.ShapeDtypeStruct((5, 2), model.dtype)).shape == (5, 1)
     [report.why() for report in model.training]
-    kd.warnings(model.training)
+    kd.diagnose(model.training)
     if errors := measured_errors(path):
         assert not errors.errors or isinstance(errors.relative_l2, float)
 
@@ -96,7 +96,7 @@ def _read_history(path: Path) -> None:
 def _write_checkpoint(path: Path) -> None:
     report, leaves = small_model().training[0], [np.zeros(3), np.array(2)]
     rows = [{"loss": np.array(0.5), "step": np.array(20)}]
-    content = Content((Finished(report, 2.5),), (np.ones((2, 3)),), Running(leaves, rows, 2.5, 0.5), 3.0)
+    content = Content((FinishedStage(report, 2.5),), (np.ones((2, 3)),), RunningStage(leaves, rows, 2.5, 0.5), 3.0)
     write_checkpoint(path.parent, content, {"problem": "burgers"})
     (path.parent / LATEST).rename(path)
 

@@ -273,9 +273,9 @@ def test_the_fuzz_finds_nothing_in_a_second(tmp_path):
 
 #: What a command does once its words are understood: no test here waits for it. ``run_phases`` is any training.
 WORK = (
-    *("runs.run.run", "runs.run.train_by", "runs.run.distill_by", "evaluation.evaluate.evaluate"),
-    *("runs.point_files.predict_file", "serving.bench.bench", "evaluation.plots.solution", "evaluation.plots.history"),
-    *("training.distill.run_phases", "runs.run_many.run_sweep", "runs.run_many.run_search"),
+    *("runs.run.run", "runs.run.train_with", "runs.run.distill_with", "evaluation.evaluate.evaluate"),
+    *("runs.point_files.predict_file", "runs.bench.bench", "evaluation.plots.solution", "evaluation.plots.history"),
+    *("training.fit.run_phases", "runs.run_many.run_sweep", "runs.run_many.run_search"),
 )
 WORDS = (
     *("", " ", "-", "--", "-1", "0", "1", "1.5", "nan", "inf", "1e400", "1e-400", "9" * 5000, "0x10", "1_0", "١"),
@@ -310,10 +310,10 @@ def valid(command, parameter, good):
         }
         return out.get(parameter.name, str(good / MODEL.name))
     if isinstance(parameter.type, _types.Word):
-        return next(iter(parameter.type.words()))
+        return parameter.type.words[0]
     if isinstance(parameter.type, _types.Vary):
         return "seed=0:2"
-    return "burgers" if parameter.type is _types.PROBLEM or parameter.name == "source" else "1"
+    return "burgers" if isinstance(parameter.type, _types.ProblemName) or parameter.name == "source" else "1"
 
 
 def call(command, parameter, value, good):

@@ -8,10 +8,10 @@ from click.testing import CliRunner
 
 import kdpinn_jax as kd
 from kdpinn_jax.cli import _tables, main
-from kdpinn_jax.serving.bench import METHODS
 from kdpinn_jax.serving.bench import methods as _methods
 from kdpinn_jax.serving.bench import rates as _rates
-from kdpinn_jax.serving.bench.measure import measured
+from kdpinn_jax.serving.bench.measure import measure, prepare
+from kdpinn_jax.serving.bench.methods import METHODS
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +23,8 @@ def models(untrained):
 @pytest.fixture(scope="module")
 def found(models):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kdpinn_jax.serving.bench.measure.SIZES", {1: 5, 16: 5})
-        return measured(models, (1, 16), tuple(METHODS))
+        patch.setattr("kdpinn_jax.serving.bench.timing.REPEATS_SHORT", 5)
+        return measure(prepare(models, (1, 16), tuple(METHODS)))
 
 
 @pytest.mark.slow
@@ -61,7 +61,7 @@ def test_what_is_said(found):
 def test_rates_are_of_this_core():
     pytest.importorskip("cffi")
     try:
-        rates = _rates.measured_rates(2)
+        rates = _rates.measure_rates(2)
     except RuntimeError:
         pytest.skip("no C compiler")
     assert 0 < rates.multiply_add < rates.tanh  # a tanh is a dozen multiply-adds and a division
@@ -73,8 +73,8 @@ def test_a_method_that_fails_leaves_the_others(models, monkeypatch):
         raise RuntimeError("no such engine")
 
     monkeypatch.setitem(METHODS, "NumPy", broken)
-    monkeypatch.setattr("kdpinn_jax.serving.bench.measure.SIZES", {2: 3})
-    found = measured({"small": models["small"]}, (2,), ("NumPy", "compile_predict"))
+    monkeypatch.setattr("kdpinn_jax.serving.bench.timing.REPEATS_SHORT", 3)
+    found = measure(prepare({"small": models["small"]}, (2,), ("NumPy", "compile_predict")))
     assert found["missing"] == {"NumPy": "no such engine"}
     assert list(found["sizes"]["2"]) == ["compile_predict"]
 
@@ -93,7 +93,7 @@ def test_the_command(models, tmp_path):
     result = CliRunner().invoke(main, [*words, "--json"])
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    assert found["machine"]["cores"] == (1 if hasattr(os, "sched_setaffinity") else None)
+    assert found["machine"]["cores"] == (1 if hasattr(os, "sched_setaffinity") else os.cpu_count())
     assert found["sizes"]["1"]["NumPy"]["small"]["repeats"] == 1000
     assert set(found["sizes"]) == {"1", "3"}
 

@@ -24,6 +24,7 @@ from kdpinn_jax.evaluation import evaluate as _metrics
 from kdpinn_jax.models.history import read_history
 from kdpinn_jax.pde import networks as _network
 from kdpinn_jax.runs import run as _run
+from kdpinn_jax.training import monitor as _monitor
 from kdpinn_jax.training import recipes as _recipes
 
 FILES = {"teacher.safetensors", "student.safetensors", "result.json", "history.csv", "solution.png", "history.png"}
@@ -166,19 +167,83 @@ def test_a_runs_folder_is_drawn_anew(folder, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == FILES - {"student.safetensors", "result.json"}
 
 
-def test_help_answers_without_jax_and_has_an_example():
-    """The package's own imports are put aside: what is asked here is what the command line itself imports."""
-    for command in main.commands:
-        program = (
-            "import sys, types; package = types.ModuleType('kdpinn_jax');"
-            f"package.__path__ = [{str(Path(kd.__file__).parent)!r}]; sys.modules['kdpinn_jax'] = package\n"
-            "from kdpinn_jax.cli import _host, main\n"
-            f"try: main([{command!r}, '--help'])\n"
-            "except SystemExit: print(sorted({'jax', 'scipy', 'matplotlib', 'numpy'} & set(sys.modules)))"
-        )
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-        assert f"\n  kdpinn {command}" in done.stdout
-        assert done.stdout.splitlines()[-1] == "[]"
+#: Prints which expensive libraries a command line imported.
+LIGHT = """
+import sys
+from kdpinn_jax.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    print(sorted({"jax", "flax", "scipy", "matplotlib"} & set(sys.modules)))
+"""
+
+
+def imported_by(*words):
+    done = subprocess.run([sys.executable, "-c", LIGHT, *map(str, words)], capture_output=True, text=True)
+    return done, done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("command", [None, *main.commands])
+def test_help_answers_without_jax_and_has_an_example(command):
+    done, imported = imported_by(*([command] if command else []), "--help")
+    assert f"\n  kdpinn {command or 'run'}" in done.stdout
+    assert (done.returncode, imported) == (0, "[]")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "burger", "--out", "x"),
+        ("run", "burgers"),
+        ("run", "burgers", "--out", "x", "--preset", "quik"),
+        ("run", "burgers", "--out", "x", "--coefficient", "mu=1"),
+        ("run", "burgers", "--out", "x", "--weight", "initial=1"),
+        ("train", "black_scholes", "--out", "x", "--range", "sgma=0.1,0.2"),
+        ("sweep", "burgers", "--out", "x", "--vary", "mu=1,2"),
+        ("search", "teacher.safetensors", "--out", "x", "--engine", "gpu"),
+        ("export", "model.safetensors", "--out", "x", "--format", "d"),
+        ("bench", "model.safetensors", "--methods", "jit"),
+        ("plot", "model.safetensors"),
+    ],
+)
+def test_usage_errors_answer_without_jax(words):
+    done, imported = imported_by(*words)
+    assert (done.returncode, imported) == (2, "[]"), done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_usage_errors_about_a_model_answer_without_jax(folder):
+    for words in (
+        ("distill", folder / "teacher.safetensors", "--out", "x", "--weight", "rsidual=1"),
+        ("sweep", folder / "teacher.safetensors", "--out", "x", "--vary", "mu=1,2"),
+    ):
+        done, imported = imported_by(*words)
+        assert (done.returncode, imported) == (2, "[]"), done.stderr
+
+
+def test_the_command_line_knows_the_names_of_the_library():
+    """It repeats them, because importing the library takes seconds."""
+    from kdpinn_jax.cli import _outline, _types
+    from kdpinn_jax.runs.search import ENGINES, NetworkFamily
+    from kdpinn_jax.serving.bench.methods import METHODS
+    from kdpinn_jax.serving.export import FORMATS
+    from kdpinn_jax.training.members import known_names
+
+    assert _types.PRESETS == _recipes.PRESETS
+    assert _types.RECIPES == _recipes.RECIPES
+    assert tuple(_network.ACTIVATIONS) == _types.ACTIVATIONS
+    assert tuple(ENGINES) == _types.ENGINES
+    assert tuple(FORMATS) == _types.FORMATS
+    assert tuple(METHODS) == _types.METHODS
+    assert (NetworkFamily().widths, NetworkFamily().depths) == (_types.WIDTHS, _types.DEPTHS)
+    stages = (kd.Adam(), kd.LBFGS(), kd.SSBroyden(), kd.LevenbergMarquardt())
+    numbers = {name for name, kind in known_names(kd.problems.ALL["burgers"], stages).items() if kind == "stage"}
+    assert numbers == set(_types.STAGE_NUMBERS)
+    outlines = {
+        name: _outline.Outline(name, tuple(p.terms), p.enforced, tuple(p.coefficients))
+        for name, p in kd.problems.ALL.items()
+    }
+    assert _outline.shipped() == outlines
 
 
 def test_help_names_every_word_an_option_takes():
@@ -215,19 +280,19 @@ def test_ctrl_c_during_evaluation_keeps_what_is_trained(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_an_interrupted_run_goes_on(folder, tmp_path, monkeypatch):
     """Stopped in the student's training: the run that goes on ends as the one that was not stopped."""
-    out, look, looks = tmp_path / "run", _metrics._relative_l2, itertools.count(1)
+    out, look, looks = tmp_path / "run", _monitor._relative_l2, itertools.count(1)
 
     def stopped_at_the_fourth(*arguments):
         if next(looks) == 4:
             stop()
         return look(*arguments)
 
-    monkeypatch.setattr("kdpinn_jax.serving.bench.latency.prepared", lambda _: contextlib.nullcontext(dict))
-    monkeypatch.setattr(_metrics, "_relative_l2", stopped_at_the_fourth)
+    monkeypatch.setattr("kdpinn_jax.runs.run.prepared_latency", lambda _: contextlib.nullcontext(dict))
+    monkeypatch.setattr(_monitor, "_relative_l2", stopped_at_the_fourth)
     words = ["--layers", "4", "--teacher-layers", "6", "--weight", "soft_target=3", "--quiet", "--out", out]
     done = kdpinn("run", "burgers", *words, "--checkpoint-every", "0.001")
     assert done.exit_code == 1
-    assert "teacher.safetensors, student.safetensors; --resume goes on" in done.stderr
+    assert "teacher.safetensors, student.safetensors; --resume continues the training" in done.stderr
     assert (out / "checkpoint" / "student" / "latest.safetensors").exists()
     with only_writer(out):
         done = kdpinn("run", "burgers", *words, "--resume")
@@ -253,11 +318,11 @@ def test_an_interrupted_run_never_mixes_with_an_earlier_one(folder, tmp_path, mo
         interrupted.model = dataclasses.replace(kd.load(folder / "student.safetensors"), training=())
         raise interrupted
 
-    monkeypatch.setattr(_run, "distill_by", untrained)
+    monkeypatch.setattr(_run, "distill_with", untrained)
     done = kdpinn("run", "burgers", "--layers", "4", "--teacher-layers", "6", "--quiet", "--out", tmp_path)
     assert done.exit_code == 1
     assert len(done.stderr.splitlines()) == 1
-    assert "saved what there is" in done.stderr
+    assert "; saved in " in done.stderr
     assert "teacher.safetensors" in done.stderr
     kept = {"teacher.safetensors", "history.csv", "result.json", "checkpoint"}
     assert {path.name for path in tmp_path.iterdir()} == kept
@@ -284,7 +349,7 @@ def test_a_time_budget_is_whole_for_one_training_and_shared_by_two(folder, tmp_p
     assert kdpinn("train", "burgers", "--layers", "6", *words).exit_code == 0
     assert kdpinn("distill", folder / "teacher.safetensors", "--layers", "4", *words).exit_code == 0
     assert given == [40, 40]
-    monkeypatch.setattr("kdpinn_jax.serving.bench.latency.prepared", lambda _: contextlib.nullcontext(dict))
+    monkeypatch.setattr("kdpinn_jax.runs.run.prepared_latency", lambda _: contextlib.nullcontext(dict))
     words = ["--layers", "4", "--teacher-layers", "6", "--quiet", "--time-budget", "40", "--out", tmp_path / "run"]
     assert kdpinn("run", "burgers", *words).exit_code == 0
     recipe = kd.recipe(kd.problems.ALL["burgers"])
@@ -297,7 +362,7 @@ def test_a_run_outlives_a_failed_latency_measurement(tmp_path, monkeypatch):
     def fails():
         raise RuntimeError("latency measurement failed: no room")
 
-    monkeypatch.setattr("kdpinn_jax.serving.bench.latency.prepared", lambda _: contextlib.nullcontext(fails))
+    monkeypatch.setattr("kdpinn_jax.runs.run.prepared_latency", lambda _: contextlib.nullcontext(fails))
     done = kdpinn("run", "burgers", "--layers", "4", "--teacher-layers", "6", "--quiet", "--out", tmp_path)
     assert done.exit_code == 0, done.output
     assert done.stderr == "warning: latency measurement failed: no room; latency is null in result.json\n"
@@ -451,14 +516,14 @@ def test_exports_that_cannot_be(folder, tmp_path, monkeypatch):
 WATCHED = """
 import pathlib, sys
 from kdpinn_jax import cli
-from kdpinn_jax.evaluation import evaluate as _metrics
-look, looks = _metrics._relative_l2, []
+from kdpinn_jax.training import monitor
+look, looks = monitor._relative_l2, []
 def seen(*args):
     looks.append(1)
     if len(looks) > 1:
         pathlib.Path(sys.argv[1]).touch()
     return look(*args)
-_metrics._relative_l2 = seen
+monitor._relative_l2 = seen
 cli.main(sys.argv[2:])
 """
 
@@ -506,7 +571,7 @@ def test_ctrl_c_while_training_saves_the_model_so_far(tmp_path):
     _, messages = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "interrupted" in messages
-    assert "saved what there is" in messages
+    assert "; saved in " in messages
     assert kd.load(out).training[-1].why().startswith("interrupted")
 
 

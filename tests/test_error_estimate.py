@@ -14,8 +14,8 @@ import kdpinn_jax as kd
 from kdpinn_jax.cli import main
 from kdpinn_jax.evaluation import correction as _correction
 from kdpinn_jax.evaluation import norms as _samples
+from kdpinn_jax.problems.black_scholes import upper_end
 from kdpinn_jax.problems.bounds import allen_cahn, burgers, taylor_green
-from kdpinn_jax.problems.bounds.black_scholes import put_value
 from kdpinn_jax.problems.references.allen_cahn import allen_cahn as reference
 
 TINY = kd.MLP((3,))
@@ -137,7 +137,7 @@ def test_put_call_parity():
     sigma, r, tau = 0.5, 0.1, np.array([0.3, 1.0])
     z = jnp.asarray(np.stack([1 - tau, np.full(2, 3.0)], axis=1))
     call = jax.vmap(kd.problems.ALL["black_scholes"].reference({"sigma": sigma, "r": r}))(z)[:, 0]
-    np.testing.assert_allclose(put_value(tau, sigma, r), call - 3 + np.exp(-r * tau), atol=1e-14)
+    np.testing.assert_allclose(upper_end(jnp.asarray(1 - tau), {"sigma": sigma, "r": r}), call, atol=1e-14)
 
 
 def test_a_perfect_teacher_leaves_the_distance():
@@ -172,13 +172,24 @@ def test_projection():
 def test_another_domain_or_sign_has_no_bound(untrained):
     problem = kd.problems.ALL["burgers"]
     wider = dataclasses.replace(problem, upper=(2.0, 1.0))
-    with pytest.raises(kd.NoBound, match="made for the domain"):
+    with pytest.raises(kd.NoBound, match="holds on the domain"):
         wider.bound(untrained(wider, 0, TINY))
     model = dataclasses.replace(
         untrained(kd.problems.ALL["allen_cahn"], 0, TINY), coefficients={"diffusivity": 1e-4, "reaction": -1.0}
     )
     with pytest.raises(kd.NoBound, match="at least 0"):
         model.problem.bound(model)
+
+
+@pytest.mark.parametrize("name", KEEPS)
+def test_another_equation_or_condition_has_no_bound(name, untrained):
+    """The theorem holds for the shipped terms; a changed one must not be certified."""
+    problem = kd.problems.ALL[name]
+    for changed, term in problem.terms.items():
+        other = dataclasses.replace(term, residual=lambda u, z, c: u(z) - 2.0)
+        another = dataclasses.replace(problem, terms={**problem.terms, changed: other})
+        with pytest.raises(kd.NoBound, match=rf"derived for '{name}', .* other terms: \['{changed}'\]"):
+            another.bound(untrained(another, 0, TINY))
 
 
 @pytest.mark.slow
@@ -213,7 +224,7 @@ def test_command_line_and_json(untrained, tmp_path):
     assert "bound" in told.stdout
     found = json.loads(CliRunner().invoke(main, [*call, "--json"]).stdout)["estimate"]
     assert found == json.loads(json.dumps(kd.error_estimate(kd.load(tmp_path / "m.safetensors")).as_dict()))
-    assert (found["kind"], found["norm"]) == ("bound", burgers.NORM.words)
+    assert (found["kind"], found["norm"]) == ("bound", burgers.NORM.name)
 
 
 def test_what_cannot_be_judged(heat, untrained, unchecked):

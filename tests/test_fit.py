@@ -89,9 +89,9 @@ def test_a_step_says_what_it_saw(decay, stage):
     points = kd.sample(target, key)
     new = jax.jit(stage.step)(target, params, stage.init(target, params, points), points)
     want = kd.mean_squares(target, params if isinstance(stage, kd.Adam) else new.params, points)
-    assert set(new.parts) == {"residual", "initial"}
+    assert set(new.term_losses) == {"residual", "initial"}
     for name, part in want.items():
-        assert float(new.parts[name]) == pytest.approx(float(part), rel=1e-9)
+        assert float(new.term_losses[name]) == pytest.approx(float(part), rel=1e-9)
     assert float(new.loss) == pytest.approx(float(want["residual"]), rel=1e-9)
 
 
@@ -110,7 +110,7 @@ def test_float32_stalls_with_words(decay, float32):
     result = kd.fit(target, params, key, (kd.LBFGS(20000),), record_every=100)
     report = result.stages[0]
     assert jax.tree.leaves(result.params)[0].dtype == np.float32
-    assert kd.Ending(report.ending) is kd.Ending.LINE_SEARCH_FAILED
+    assert kd.Status(report.status) is kd.Status.LINE_SEARCH_FAILED
     assert report.steps < 20000
     assert "line search failed at step" in report.why()
     assert "use float64" in report.why()
@@ -130,7 +130,7 @@ def test_huge_learning_rate_stops(decay):
     target, params, key = prepared(decay)
     result = kd.fit(target, params, key, (kd.Adam(100, 1e300), kd.LBFGS(10)))
     (report,) = result.stages  # L-BFGS did not begin
-    assert kd.Ending(report.ending) is kd.Ending.NON_FINITE
+    assert kd.Status(report.status) is kd.Status.NON_FINITE
     assert report.steps < 100
     assert "non-finite loss at step" in report.why()
     assert "lower the learning rate" in report.why()
@@ -150,7 +150,7 @@ def test_a_residual_that_breaks_on_the_way(decay, stage):
     u = np.asarray(kd.Model(decay, target.network, result.params, target.coefficients)(T))
     assert np.all(np.isfinite(u))
     if isinstance(stage, kd.Adam):
-        assert kd.Ending(report.ending) is kd.Ending.NON_FINITE
+        assert kd.Status(report.status) is kd.Status.NON_FINITE
         assert len(result.stages) == 1
         assert 1 < report.steps < 500
         assert 0.8 < np.max(u) < 1.05
@@ -165,16 +165,16 @@ def test_a_slow_stage_leaves_time_for_the_next(decay, monkeypatch):
     seconds = itertools.count()
     monkeypatch.setattr("kdpinn_jax.training.checkpoint.time.perf_counter", lambda: float(next(seconds)))
     first, second = kd.fit(target, params, key, (kd.Adam(10**9), kd.LBFGS(5)), time_budget=100.0).stages
-    assert kd.Ending(first.ending) is kd.Ending.TIME_BUDGET
+    assert kd.Status(first.status) is kd.Status.TIME_BUDGET
     assert 30 < first.seconds < 60
-    assert kd.Ending(second.ending) is not kd.Ending.TIME_BUDGET
+    assert kd.Status(second.status) is not kd.Status.TIME_BUDGET
 
 
 def test_time_budget(decay):
     target, params, key = prepared(decay)
     result = kd.fit(target, params, key, (kd.Adam(10**7), kd.LBFGS(5)), time_budget=1e-3)
     (report,) = result.stages
-    assert kd.Ending(report.ending) is kd.Ending.TIME_BUDGET
+    assert kd.Status(report.status) is kd.Status.TIME_BUDGET
     assert report.steps < 10**7
     assert "time budget spent" in report.why()
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result.params))
@@ -195,7 +195,7 @@ def test_interrupted_by_the_monitor(decay):
         kd.fit(target, params, key, (kd.Adam(50), kd.LBFGS(5)), monitor=monitor)
     assert isinstance(caught.value, kd.TrainingInterrupted)
     (report,) = caught.value.fit.stages
-    assert kd.Ending(report.ending) is kd.Ending.INTERRUPTED
+    assert kd.Status(report.status) is kd.Status.INTERRUPTED
     assert list(report.history["relative_l2"]) == [0.5, 0.5]
     assert bits(caught.value.fit.params) == bits(looks[-1])
 
@@ -205,14 +205,14 @@ def test_interrupted_by_a_signal():
     """A real SIGINT in the middle of train_teacher leaves a model that predicts."""
     script = """
     import jax, numpy as np, kdpinn_jax as kd
-    from kdpinn_jax.evaluation import evaluate as _metrics
+    from kdpinn_jax.training import monitor
     problem = kd.problems.ALL["burgers"]
     watched = kd.objective(problem, kd.MLP((4,)))
-    look = _metrics._relative_l2
+    look = monitor._relative_l2
     def announce(*arguments):
         print("training", flush=True)
         return look(*arguments)
-    _metrics._relative_l2 = announce
+    monitor._relative_l2 = announce
     try:
         kd.train_teacher(problem, jax.random.key(0), network=kd.MLP((4,)), stages=(kd.Adam(10**7),), track_error=True)
     except kd.TrainingInterrupted as stop:
@@ -243,17 +243,17 @@ def test_interrupted_by_a_signal():
 @pytest.mark.parametrize(
     ("ending", "words"),
     [
-        (kd.Ending.RUNNING, "still running at step 7 of 9"),
-        (kd.Ending.COMPLETED, "completed its 7 steps"),
-        (kd.Ending.CONVERGED, "converged at step 7 of 9"),
-        (kd.Ending.NON_FINITE, "non-finite loss at step 7 of 9; kept the last finite parameters"),
-        (kd.Ending.LINE_SEARCH_FAILED, "line search failed at step 7 of 9"),
-        (kd.Ending.TIME_BUDGET, "time budget spent at step 7 of 9"),
-        (kd.Ending.INTERRUPTED, "interrupted at step 7 of 9"),
+        (kd.Status.RUNNING, "still running at step 7 of 9"),
+        (kd.Status.COMPLETED, "completed its 7 steps"),
+        (kd.Status.CONVERGED, "converged at step 7 of 9"),
+        (kd.Status.NON_FINITE, "non-finite loss at step 7 of 9; kept the last finite parameters"),
+        (kd.Status.LINE_SEARCH_FAILED, "line search failed at step 7 of 9"),
+        (kd.Status.TIME_BUDGET, "time budget spent at step 7 of 9"),
+        (kd.Status.INTERRUPTED, "interrupted at step 7 of 9"),
     ],
 )
 def test_every_ending_has_words(trained, ending, words):
-    assert replace(trained.training[0], planned=9, steps=7, ending=int(ending)).why().startswith(words)
+    assert replace(trained.training[0], planned=9, steps=7, status=int(ending)).why().startswith(words)
 
 
 @pytest.fixture(scope="module")

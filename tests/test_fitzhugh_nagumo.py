@@ -8,6 +8,7 @@ from scipy.integrate import solve_ivp
 
 import kdpinn_jax as kd
 from kdpinn_jax.models.grids import grid
+from kdpinn_jax.problems.fitzhugh_nagumo import REST, initial_value
 from kdpinn_jax.problems.references import fitzhugh_nagumo as fn
 from kdpinn_jax.problems.references._etdrk4 import STENCIL
 
@@ -68,7 +69,7 @@ def test_another_method_agrees(on):
         u_t = numbers["diffusivity"] * curvature + (u - u**3 / 3 - w) / numbers["epsilon"]
         return np.concatenate([u_t, u + numbers["beta"] - numbers["gamma"] * w])
 
-    start = np.asarray(fn.initial(jnp.asarray(x))).ravel()
+    start = np.asarray(initial_value(jnp.asarray(x))).ravel()
     found = solve_ivp(rate, (0, end), start, "RK45", rtol=1e-8, atol=1e-9).y[:, -1].reshape(2, cells).T
     assert relative(found, on(np.stack([np.full(cells, end), x], axis=1))) < 2e-5
 
@@ -104,7 +105,7 @@ def test_two_time_scales(values):
 
 
 def test_rest_is_nearly_at_rest():
-    u, w = fn.REST
+    u, w = REST
     assert abs(u - u**3 / 3 - w) < 2e-3
     assert abs(u + NUMBERS["beta"] - NUMBERS["gamma"] * w) < 1e-12
 
@@ -112,7 +113,7 @@ def test_rest_is_nearly_at_rest():
 def test_start_period_and_outside(on):
     x = np.linspace(0, 1, 41)
     z = np.stack([np.zeros(41), x], axis=1)
-    np.testing.assert_allclose(on(z), np.asarray(fn.initial(jnp.asarray(x))).T, atol=1e-12)
+    np.testing.assert_allclose(on(z), np.asarray(initial_value(jnp.asarray(x))).T, atol=1e-12)
     z = np.stack([np.linspace(0, fn.DURATION, 41), x], axis=1)
     np.testing.assert_allclose(on(z), on(z + np.array([0, 1])), atol=1e-11)
     assert np.isfinite(on(z)).all()

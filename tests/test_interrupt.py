@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import kdpinn_jax as kd
-from kdpinn_jax.training import fit as _fit
-from kdpinn_jax.training.interrupt import noted_interrupt
+from kdpinn_jax.training.interrupt import deferred_interrupt
+from kdpinn_jax.training.runner import SingleRunner
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -27,10 +27,10 @@ def handlers():
 
 @pytest.mark.parametrize("which", SIGNALS)
 def test_noted_then_obeyed(handlers, which):
-    with noted_interrupt() as interrupt:
-        assert not interrupt.asked
+    with deferred_interrupt() as interrupt:
+        assert not interrupt.requested
         signal.raise_signal(which)
-        assert interrupt.asked
+        assert interrupt.requested
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(which) is signal.default_int_handler
@@ -40,25 +40,25 @@ def test_noted_then_obeyed(handlers, which):
 
 def test_one_within_another(handlers):
     """The outer one's handler is the caller's own to the inner one."""
-    with noted_interrupt() as outer, noted_interrupt() as inner:
+    with deferred_interrupt() as outer, deferred_interrupt() as inner:
         signal.raise_signal(signal.SIGINT)
-    assert (outer.asked, inner.asked) == (True, False)
+    assert (outer.requested, inner.requested) == (True, False)
 
 
 def test_a_handler_of_ones_own_stays(handlers):
     seen = []
     signal.signal(signal.SIGINT, lambda *_: seen.append(1))
-    with noted_interrupt() as interrupt:
+    with deferred_interrupt() as interrupt:
         signal.raise_signal(signal.SIGINT)
-    assert (seen, interrupt.asked) == ([1], False)
+    assert (seen, interrupt.requested) == ([1], False)
 
 
 def test_in_a_thread_nothing_is_asked(handlers):
     found = []
 
     def body():
-        with noted_interrupt() as interrupt:
-            found.append((interrupt.asked, signal.getsignal(signal.SIGINT)))
+        with deferred_interrupt() as interrupt:
+            found.append((interrupt.requested, signal.getsignal(signal.SIGINT)))
 
     thread = threading.Thread(target=body)
     thread.start()
@@ -74,13 +74,13 @@ def fitted(problem, **options):
 
 def test_while_it_compiles(decay, monkeypatch, handlers):
     """Not a step is taken, and the signal is not lost in the compiler."""
-    advance = _fit.Alone.advance
+    advance = SingleRunner.advance
 
     def pressed(*arguments):
         signal.raise_signal(signal.SIGINT)
         return advance(*arguments)
 
-    monkeypatch.setattr(_fit.Alone, "advance", pressed)
+    monkeypatch.setattr(SingleRunner, "advance", pressed)
     with pytest.raises(kd.TrainingInterrupted, match="interrupted at step 0 of 6"):
         fitted(decay)
 
@@ -98,7 +98,7 @@ def test_at_a_record(decay, handlers, look, steps):
     with pytest.raises(kd.TrainingInterrupted) as caught:
         fitted(decay, monitor=monitor)
     assert [report.steps for report in caught.value.fit.stages] == steps
-    complete = [kd.Ending(report.ending) is kd.Ending.COMPLETED for report in caught.value.fit.stages]
+    complete = [kd.Status(report.status) is kd.Status.COMPLETED for report in caught.value.fit.stages]
     assert complete == [step == whole for step, whole in zip(steps, (6, 8), strict=False)]
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(caught.value.fit.params))
 

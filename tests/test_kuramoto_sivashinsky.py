@@ -9,6 +9,7 @@ import pytest
 from scipy.integrate import simpson, solve_ivp
 
 import kdpinn_jax as kd
+from kdpinn_jax.problems.kuramoto_sivashinsky import initial_value
 from kdpinn_jax.problems.references import kuramoto_sivashinsky as ks
 
 ONE = {"viscosity": 1.0}
@@ -134,7 +135,7 @@ def test_field_is_periodic_and_ends(reference):
     rounded = np.array([[ks.UNTIL + 1e-12, 1.0]])
     u = on(reference, np.concatenate([inside, inside + np.array([[0, ks.LENGTH]]), start, outside, rounded]))
     np.testing.assert_allclose(u[:20], u[20:40], atol=1e-12)
-    np.testing.assert_allclose(u[40:60], jax.vmap(ks.initial)(jnp.asarray(x)), atol=1e-13)
+    np.testing.assert_allclose(u[40:60], jax.vmap(initial_value)(jnp.asarray(x)), atol=1e-13)
     assert np.isnan(u[60:62]).all()
     assert np.isfinite(u[62])
     with pytest.raises(ValueError, match="until=0"):
@@ -157,7 +158,7 @@ def exactly(model, field):
 def test_continued_vanishes_for_the_continuation(heat, tiny):
     alpha = heat.coefficients["alpha"]
     exact = heat.reference(heat.coefficients)
-    term = kd.continued(exactly(tiny, exact))
+    term = kd.initial_from(exactly(tiny, exact))
     later = lambda z: exact(z + jnp.array([1.0, 0.0]))
     rows = jax.jit(lambda key: term.sample(key, 8))(jax.random.key(0))
     assert rows.shape == (8, 3)
@@ -180,7 +181,7 @@ def test_another_window_traces_nothing(heat, tiny):
     draw, parts = jax.jit(kd.sample), []
     for bias in (0.0, 1.0):
         before = replace(tiny, problem=problem, params=jax.tree.map(lambda leaf, b=bias: leaf + b, tiny.params))
-        target = kd.objective(problem, tiny.network, terms={"initial": kd.continued(before)})
+        target = kd.objective(problem, tiny.network, terms={"initial": kd.initial_from(before)})
         parts.append(kd.mean_squares(target, tiny.params, draw(target, jax.random.key(0))))
     assert len(traces) == 1
     assert parts[0]["initial"] != parts[1]["initial"]
@@ -199,20 +200,20 @@ def test_windows_follow_the_solution_and_compile_once(decay):
     problem = replace(decay, terms=dict(decay.terms) | {"residual": equation}, reference=None, teacher=kd.MLP((4,)))
     stages, models, after = (kd.LevenbergMarquardt(40),), [], []
     for i in range(3):
-        terms = {"initial": kd.continued(models[-1])} if models else None
+        terms = {"initial": kd.initial_from(models[-1])} if models else None
         models.append(kd.train_teacher(problem, jax.random.key(i), stages=stages, terms=terms, progress=False))
         after.append(len(traces))
     assert after[0] > 0
     assert after[2] == after[1]
     t = np.linspace(0, 3, 31)[::-1]
-    np.testing.assert_allclose(kd.in_windows(models, t[:, None])[:, 0], np.exp(-t), atol=1e-4)
+    np.testing.assert_allclose(kd.predict_windows(models, t[:, None])[:, 0], np.exp(-t), atol=1e-4)
 
 
 @pytest.mark.slow
 def test_a_student_continues(decay, untrained):
     """The student of the second window begins where the first window ended, not at the problem's own start."""
     half = exactly(untrained(decay), lambda z: 0.5 * jnp.exp(-z))
-    term = kd.continued(half)
+    term = kd.initial_from(half)
     stages = (kd.LevenbergMarquardt(40),)
     teacher = kd.train_teacher(decay, jax.random.key(0), stages=stages, terms={"initial": term}, progress=False)
     student = kd.distill(teacher, jax.random.key(1), stages=stages, terms={"initial": term}, progress=False)
@@ -222,11 +223,11 @@ def test_a_student_continues(decay, untrained):
 
 def test_continued_errors(tiny):
     with pytest.raises(ValueError, match="has no term 'inital'; did you mean 'initial'"):
-        kd.continued(tiny, "inital")
+        kd.initial_from(tiny, "inital")
     with pytest.raises(ValueError, match="satisfies 'initial' identically"):
-        kd.continued(replace(tiny, problem=replace(tiny.problem, enforced=("initial",))))
+        kd.initial_from(replace(tiny, problem=replace(tiny.problem, enforced=("initial",))))
     term = kd.Term(kd.box((0, 0.5), (0, 0.6)), kd.dirichlet(0.0), count=7)
-    assert kd.continued(tiny, term).count == 7
+    assert kd.initial_from(tiny, term).count == 7
 
 
 def test_in_windows(heat, tiny):
@@ -238,7 +239,7 @@ def test_in_windows(heat, tiny):
     local = [(2, 0.9), (0, -1.0), (1, -1.0), (0, 0.5), (2, -0.8), (2, 1.0)]
     want = [models[i](np.array([[t, x]]))[0] for (i, t), x in zip(local, z[:, 1], strict=True)]
     before = z.copy()
-    np.testing.assert_allclose(kd.in_windows(models, z), want, atol=1e-13)
+    np.testing.assert_allclose(kd.predict_windows(models, z), want, atol=1e-13)
     np.testing.assert_array_equal(z, before)
 
 
@@ -246,10 +247,10 @@ def test_in_windows_errors(tiny, decay, unchecked):
     model, other = tiny, replace(tiny, problem=decay)
     for times in ([0.5, 2.1], [-0.1, 0.5], [0.5, np.nan]):
         with pytest.raises(ValueError, match=r"2 windows hold 0\.0 to 2\.0"):
-            kd.in_windows([model, model], np.stack([times, [0.5, 0.5]], axis=1))
+            kd.predict_windows([model, model], np.stack([times, [0.5, 0.5]], axis=1))
     with pytest.raises(ValueError, match="models is empty"):
-        kd.in_windows([], np.zeros((1, 2)))
+        kd.predict_windows([], np.zeros((1, 2)))
     with pytest.raises(ValueError, match="model 1 is of another problem"):
-        kd.in_windows([model, other], np.zeros((1, 2)))
+        kd.predict_windows([model, other], np.zeros((1, 2)))
     with pytest.raises(ValueError, match=r"expected \(n, 2\), n ≥ 1, with the columns t, x"):
-        kd.in_windows([model], np.zeros((3, 1)))
+        kd.predict_windows([model], np.zeros((3, 1)))

@@ -1,83 +1,74 @@
-"""Latency is measured in a process of its own; its numbers are ordered, never compared with a limit."""
+"""Latency is measured in a process of its own; the tests check the order of the numbers, never their size."""
 
-import json
 import os
 import subprocess
-import sys
+import time
 
 import jax
 import numpy as np
 import pytest
 
 import kdpinn_jax as kd
-from kdpinn_jax.serving.bench.latency import measure, prepared, time_in_turn
+from kdpinn_jax.runs.bench import prepared_latency
+from kdpinn_jax.serving.bench.timing import time_in_turn
 
 
 @pytest.mark.slow
 def test_two_models_are_measured_on_one_core(tmp_path, untrained):
+    """Files with the same name in different folders are told apart by their paths."""
     paths = []
     for name, hidden in (("large", (6, 6)), ("small", (3,))):
-        model = untrained(kd.problems.ALL["burgers"], network=kd.MLP(hidden))
-        paths.append(tmp_path / f"{name}.safetensors")
-        kd.save(model, paths[-1])
-    found = measure(paths)
-    assert found["pinned"] is hasattr(os, "sched_setaffinity")
-    assert set(found["models"]) == {"large", "small"}
-    for cases in found["models"].values():
-        assert set(cases) == {"1", "1024", "10000"}
-        for case in cases.values():
-            assert 0 < case["minimum"] <= case["median"] <= case["p95"] <= case["p99"]
-            assert case["repeats"] >= 100
+        (tmp_path / name).mkdir()
+        paths.append(tmp_path / name / "model.safetensors")
+        kd.save(untrained(kd.problems.ALL["burgers"], network=kd.MLP(hidden)), paths[-1])
+    with prepared_latency(paths) as measured:
+        latency = measured()
+    assert latency["pinned"] is hasattr(os, "sched_setaffinity")
+    assert set(latency["models"]) == set(map(str, paths))
+    for sizes in latency["models"].values():
+        assert set(sizes) == {"1", "1024", "10000"}
+        for times in sizes.values():
+            assert set(times) == {"minimum", "median", "p95", "p99", "repeats"}
+            assert 0 < times["minimum"] <= times["median"] <= times["p95"] <= times["p99"]
+            assert times["repeats"] >= 100
 
 
-@pytest.mark.slow
-def test_the_command_pins_itself_and_tells_files_of_one_name_apart(tmp_path, untrained):
-    paths = []
-    for run in ("a", "b"):
-        (tmp_path / run).mkdir()
-        paths.append(tmp_path / run / "student.safetensors")
-        kd.save(untrained(kd.problems.ALL["burgers"], network=kd.MLP((3,))), paths[-1])
-    program = [sys.executable, "-m", "kdpinn_jax.serving.bench.latency", *map(str, paths)]
-    found = json.loads(subprocess.run(program, capture_output=True, text=True, check=True).stdout)
-    assert found["pinned"] is hasattr(os, "sched_setaffinity")
-    assert set(found["models"]) == set(map(str, paths))
-    (tmp_path / "bad.safetensors").write_text("no")
-    failed = subprocess.run([*program[:3], str(tmp_path / "bad.safetensors")], capture_output=True, text=True)
-    assert failed.returncode == 1
-    assert failed.stderr.startswith("Error: ")
-    assert len(failed.stderr.splitlines()) == 1
-
-
-def test_the_process_ends_with_the_block_that_did_not_ask_for_numbers(tmp_path, untrained, monkeypatch):
+def test_the_process_ends_with_the_block_if_nothing_is_measured(tmp_path, untrained, monkeypatch):
     kd.save(untrained(kd.problems.ALL["burgers"], network=kd.MLP((3,))), tmp_path / "model.safetensors")
     started = []
     popen = subprocess.Popen
     monkeypatch.setattr(subprocess, "Popen", lambda *args, **more: started.append(popen(*args, **more)) or started[-1])
-    with prepared([tmp_path / "model.safetensors"]):
+    with prepared_latency([tmp_path / "model.safetensors"]):
         assert started[0].poll() is None
     assert started[0].returncode is not None
 
 
-def test_calls_take_turns_and_are_warmed_up():
+def test_calls_take_turns_after_a_warm_up():
     order = []
     calls = {name: lambda name=name: order.append(name) or jax.numpy.zeros(1) for name in ("a", "b")}
-    found = time_in_turn(calls, 5)
+    times = time_in_turn(calls, 5)
     assert order[20:] == ["a"] * 5 + ["b"] * 5
-    assert {name: case["repeats"] for name, case in found.items()} == {"a": 5, "b": 5}
+    assert {name: statistics["repeats"] for name, statistics in times.items()} == {"a": 5, "b": 5}
     order.clear()
     time_in_turn(calls, 15)
     assert order[20:] == ["a"] * 10 + ["b"] * 10 + ["a"] * 5 + ["b"] * 5
 
 
-def test_statistics_are_of_the_calls():
-    import time
-
-    found = time_in_turn({"sleep": lambda: time.sleep(0.002)}, 20)["sleep"]
-    assert found["minimum"] >= 2000
-    assert np.isfinite(list(found.values())).all()
+def test_a_time_limit_ends_the_repeats_after_the_fewest():
+    times = time_in_turn({"sleep": lambda: time.sleep(0.0001)}, 1000, longest=0.0)
+    assert times["sleep"]["repeats"] == 110
 
 
-def test_a_file_that_is_no_model_is_one_line(tmp_path):
+def test_statistics_are_those_of_the_calls():
+    statistics = time_in_turn({"sleep": lambda: time.sleep(0.002)}, 20)["sleep"]
+    assert statistics["minimum"] >= 2000
+    assert np.isfinite(list(statistics.values())).all()
+
+
+def test_a_file_that_is_not_a_model_is_reported_in_one_line(tmp_path):
     (tmp_path / "bad.safetensors").write_text("no")
-    with pytest.raises(RuntimeError, match=r"latency measurement failed: .*truncated or damaged"):
-        measure([tmp_path / "bad.safetensors"])
+    with (
+        pytest.raises(RuntimeError, match=r"latency measurement failed: .*truncated or damaged"),
+        prepared_latency([tmp_path / "bad.safetensors"]) as measured,
+    ):
+        measured()

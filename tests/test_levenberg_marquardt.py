@@ -9,9 +9,9 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import kdpinn_jax as kd
-from kdpinn_jax.training.objective import residuals_and_weighted_jacobian, weighted
+from kdpinn_jax.training.blocks import SHARED_BLOCK
 from kdpinn_jax.training.points import draw_evenly, renew
-from kdpinn_jax.training.residuals import SHARED_BLOCK
+from kdpinn_jax.training.residuals import residuals_and_weighted_jacobian, weighted_vector
 from kdpinn_jax.training.stages._normal_equations import PANEL, factorise, gram, solve
 
 KEY = jax.random.key(0)
@@ -29,8 +29,8 @@ def test_jacobian_and_residuals(heat, count):
     points = renew(target, sampling, params, jax.random.key(1), draw_evenly(target, sampling, KEY), jnp.asarray(1))
     vector, unravel = ravel_pytree(params)
     r, jacobian = residuals_and_weighted_jacobian(target, params, points)
-    residual = weighted(target, points, r)
-    of_vector = lambda v: weighted(target, points, kd.residuals(target, unravel(v), points))
+    residual = weighted_vector(target, points, r)
+    of_vector = lambda v: weighted_vector(target, points, kd.residuals(target, unravel(v), points))
     np.testing.assert_allclose(residual, of_vector(vector), rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(jacobian, jax.jacfwd(of_vector)(vector), rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(jnp.sum(residual**2), kd.loss(target, params, points), rtol=1e-12)
@@ -108,8 +108,8 @@ def test_at_the_bottom_it_has_converged(decay):
     """One condition at one point: some steps solve it to the last bit, and none is left to take."""
     model = train(decay, stage=kd.LevenbergMarquardt(200, sampling=FIXED), weights={"residual": 0.0})
     report = model.training[0]
-    assert report.ending == kd.Ending.CONVERGED
-    assert not report.went_wrong
+    assert report.status == kd.Status.CONVERGED
+    assert not report.failed
     assert report.steps < 100
     assert report.history["initial"][-1] < 1e-30
 
@@ -126,21 +126,21 @@ def test_at_a_minimum_it_says_that_it_stalls(decay):
         stage=kd.LevenbergMarquardt(200, sampling=FIXED),
     )
     report = model.training[0]
-    assert report.ending == kd.Ending.STALLED
-    assert report.went_wrong
+    assert report.status == kd.Status.STALLED
+    assert report.failed
     assert report.history["loss"][-1] == pytest.approx(0.5, abs=1e-9)
     assert report.why().startswith(f"stalled at step {report.steps} of 200: no step lowers the loss")
 
 
 @pytest.mark.slow
 def test_warnings(heat, decay):
-    assert kd.warnings(train(decay).training) == ()
-    assert kd.warnings(()) == ()
+    assert kd.diagnose(train(decay).training) == ()
+    assert kd.diagnose(()) == ()
     few = {name: replace(term, count=6) for name, term in heat.terms.items()}
-    said = kd.warnings(train(heat, network=kd.MLP((16, 16)), terms=few).training)
+    said = kd.diagnose(train(heat, network=kd.MLP((16, 16)), terms=few).training)
     assert len(said) == 1
-    assert "it fits its points, not the equation" in said[0]
-    idle = kd.warnings(train(decay, stage=kd.Adam(60, 1e-9)).training)
+    assert "the network fits its points and not the equation" in said[0]
+    idle = kd.diagnose(train(decay, stage=kd.Adam(60, 1e-9)).training)
     assert len(idle) == 1
     assert "no progress" in idle[0]
 

@@ -1,4 +1,4 @@
-"""Errors of arrays and of models with known errors."""
+"""Errors of arrays and of models with known compute_errors."""
 
 from dataclasses import replace
 
@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import kdpinn_jax as kd
-from kdpinn_jax.evaluation.evaluate import error_monitor, errors
 from kdpinn_jax.models.grids import COARSE, GRID, grid, reference_values
+from kdpinn_jax.models.metrics import compute_errors
+from kdpinn_jax.training.monitor import error_monitor
 
 
 def exact(z):
@@ -24,7 +25,7 @@ def model(heat, untrained):
 
 def test_errors_by_hand(heat):
     u, truth = np.array([[1.0], [2.0], [5.0]]), np.array([[1.0], [4.0], [2.0]])
-    found = errors(heat, u, truth)["u"]
+    found = compute_errors(heat, u, truth)["u"]
     assert found.rmse == pytest.approx(np.sqrt(13 / 3))
     assert found.relative_l2 == pytest.approx(np.sqrt(13 / 21))
     assert found.max_error == 3
@@ -34,7 +35,7 @@ def test_errors_of_a_vector():
     """The velocity's error is a length: (3, 4) is off by 5; the pressure counts alone."""
     problem = kd.problems.ALL["taylor_green"]
     truth = np.array([[1.0, 0.0, 2.0], [0.0, 1.0, 2.0]])
-    found = errors(problem, truth + np.array([[3.0, 4.0, 1.0], [0.0, 0.0, 0.0]]), truth)
+    found = compute_errors(problem, truth + np.array([[3.0, 4.0, 1.0], [0.0, 0.0, 0.0]]), truth)
     assert next(iter(found)) == "velocity"
     assert found["velocity"] == pytest.approx((np.sqrt(12.5), 5 / np.sqrt(2), 5.0))
     assert found["p"] == pytest.approx((np.sqrt(0.5), 1 / np.sqrt(8), 1.0))
@@ -127,7 +128,7 @@ def test_without_a_reference(model, heat):
 
 
 def test_a_reference_that_ends_with_the_domain(model, heat):
-    """NaN beyond the domain: no extrapolation errors, the others as ever."""
+    """NaN beyond the domain: no extrapolation compute_errors, the others as ever."""
     ends = lambda c: lambda z: jnp.where(z[1:] <= 1.0, heat.reference(c)(z), jnp.nan)
     found = kd.evaluate(replace(model, problem=replace(heat, reference=ends)), predict=exact)
     assert found.extrapolation == {}

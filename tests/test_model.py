@@ -71,7 +71,7 @@ def test_a_model_is_a_pytree(model):
 
 @pytest.mark.parametrize("shape", [(2,), (5, 1), (5, 3), (1, 5, 2)])
 def test_call_shapes(model, shape):
-    with pytest.raises(ValueError, match=r"expected \(n, 2\) with the columns t, x"):
+    with pytest.raises(ValueError, match=r"expected \(n, 2\) with columns t, x"):
         model(np.zeros(shape))
 
 
@@ -159,7 +159,7 @@ def test_own_problem(heat, untrained, tmp_path):
     made, path = untrained(heat, 2), tmp_path / "heat.safetensors"
     kd.save(made, path)
     same(kd.load(path, problem=heat), made)
-    with pytest.raises(kd.ModelFileError, match=r"'heat' does not come with the library.*load\(path, problem=…\)"):
+    with pytest.raises(kd.ModelFileError, match=r"'heat' is not shipped with the library.*load\(path, problem=…\)"):
         kd.load(path)
     with pytest.raises(kd.ModelFileError, match="problem is 'heat' in the file and 'burgers' in the problem given"):
         kd.load(path, problem=BURGERS)

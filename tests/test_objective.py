@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import kdpinn_jax as kd
-from kdpinn_jax.training.objective import residuals_and_weighted_jacobian, weighted
-from kdpinn_jax.training.residuals import BLOCK
+from kdpinn_jax.training.blocks import BLOCK
+from kdpinn_jax.training.residuals import residuals_and_weighted_jacobian, weighted_vector
 
 KEY = jax.random.key(0)
 
@@ -164,6 +164,6 @@ def test_measured_data_in_another_precision(decay):
     (value, _), gradient = kd.loss_and_grad(target, params, points)
     assert all(leaf.dtype == np.float64 for leaf in jax.tree.leaves(gradient))
     r, jacobian = residuals_and_weighted_jacobian(target, params, points)
-    residual = weighted(target, points, r)
+    residual = weighted_vector(target, points, r)
     assert residual.dtype == jacobian.dtype == np.float64
     np.testing.assert_allclose(jnp.sum(residual**2), value, rtol=1e-12)

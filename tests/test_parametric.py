@@ -17,8 +17,8 @@ from jax.scipy.stats import norm
 import kdpinn_jax as kd
 from kdpinn_jax.cli import main
 from kdpinn_jax.evaluation import plots
-from kdpinn_jax.evaluation.evaluate import Metrics
 from kdpinn_jax.models.grids import GRID, MEMBERS
+from kdpinn_jax.models.metrics import Metrics
 from kdpinn_jax.serving.export.c import export_c
 
 BLACK_SCHOLES = kd.parametric(kd.problems.ALL["black_scholes"], sigma=(0.1, 0.5), r=(0.0, 0.1))
@@ -296,14 +296,14 @@ def test_c_export_equals_the_model(family, untrained, tmp_path):
 def test_windows_of_a_family(decays, untrained):
     """The next window begins, at every member, where this one ended."""
     before = untrained(decays)
-    term = kd.continued(before)
+    term = kd.initial_from(before)
     rows = np.asarray(term.sample(jax.random.key(0), 8))
     np.testing.assert_allclose(rows[:, 0], 0)
     ends = np.concatenate([np.ones((8, 1)), rows[:, 1:2]], axis=1)
     np.testing.assert_allclose(rows[:, 2:], before(ends), rtol=1e-12)
     z = np.array([[0.25, 0.7], [1.25, 1.9]])
     expected = np.concatenate([before(z[:1]), before(z[1:] - [1.0, 0.0])])
-    np.testing.assert_allclose(kd.in_windows([before, before], z), expected, rtol=1e-12)
+    np.testing.assert_allclose(kd.predict_windows([before, before], z), expected, rtol=1e-12)
 
 
 # Pictures and the command line ----------------------------------------------------------------------------------------
@@ -312,7 +312,7 @@ def test_windows_of_a_family(decays, untrained):
 def test_a_picture_is_of_the_middle(untrained, tmp_path, monkeypatch):
     asked, titles = [], []
     monkeypatch.setattr("kdpinn_jax.evaluation.plots._RESOLUTION", 9)
-    monkeypatch.setattr("kdpinn_jax.evaluation.plots.Figure.suptitle", lambda self, text: titles.append(text))
+    monkeypatch.setattr("matplotlib.figure.Figure.suptitle", lambda self, text: titles.append(text))
     model = untrained(BLACK_SCHOLES, 0, kd.MLP((4,)))
     monkeypatch.setattr(kd.Model, "__call__", lambda self, z: asked.append(z) or np.zeros((len(z), 1)))
     plots.solution({"student": model}, tmp_path / "p.png")
@@ -330,7 +330,7 @@ def test_command_line(untrained, tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     assert "worst member" in done.stdout
     assert "worst corner" in done.stdout
-    monkeypatch.setattr("kdpinn_jax.runs.run.warnings", lambda _: ("not to be imitated",))
+    monkeypatch.setattr("kdpinn_jax.runs.run.diagnose", lambda _: ("not to be imitated",))
     done = call("distill", teacher, "--layers", "4", "--quiet", "--json", "--out", student)
     assert done.exit_code == 0, done.output
     assert len(json.loads(done.stdout)["members"]) == 25

@@ -192,5 +192,5 @@ def test_other_precisions(model, dtype):
 @pytest.mark.parametrize("shape", [(2,), (3, 1), (3, 3), (2, 2, 2)])
 def test_shape_errors(model, shape):
     for call in (model, kd.compile_predict(model)):
-        with pytest.raises(ValueError, match=r"expected \(n, 2\) with the columns"):
+        with pytest.raises(ValueError, match=r"expected \(n, 2\) with columns"):
             call(np.zeros(shape, np.float32))

@@ -173,7 +173,7 @@ def test_points_lie_in_the_domain(name):
 
 
 def test_periodic_embedding():
-    embed = kd.periodic((0, -1), (2, 3), axes=(1,), harmonics=3)
+    embed = kd.periodic_embedding((0, -1), (2, 3), axes=(1,), harmonics=3)
     z = jnp.array([0.5, 0.7])
     across = jnp.array([0.5, 4.7])
     assert embed(z).shape == (7,)
@@ -199,7 +199,7 @@ def test_embeddings_of_periodic_problems(untrained, name, axes):
 
 
 def test_problem_errors(heat):
-    with pytest.raises(ValueError, match="one number for each of the axes"):
+    with pytest.raises(ValueError, match="expected one for each of the axes"):
         replace(heat, lower=(0.0,))
     with pytest.raises(ValueError, match="must lie below upper"):
         replace(heat, upper=(1.0, 0.0))

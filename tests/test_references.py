@@ -7,7 +7,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from kdpinn_jax.models.grids import grid
-from kdpinn_jax.problems.references import _corner_flow
+from kdpinn_jax.problems import _corner_flow
 from kdpinn_jax.problems.references import allen_cahn as ac
 from kdpinn_jax.problems.references import lid_driven_cavity as cavity
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 
 import kdpinn_jax as kd
-from kdpinn_jax.pde.sampling import choose_by_size
 from kdpinn_jax.training.points import draw_evenly, renew
+from kdpinn_jax.training.resampling import importance_resample
 
 KEY = jax.random.key(0)
 DESIGNS = ("uniform", "latin_hypercube", "sobol")
@@ -117,7 +117,7 @@ def test_adaptive_choice_has_the_stated_law():
     p /= p.sum()
     keys = jax.random.split(jax.random.key(4), 4000)
     for n in (1, 3):
-        chosen, weights = jax.vmap(lambda key, n=n: choose_by_size(key, jnp.asarray(sizes), n))(keys)
+        chosen, weights = jax.vmap(lambda key, n=n: importance_resample(key, jnp.asarray(sizes), n))(keys)
         times = np.stack([np.sum(np.asarray(chosen) == i, axis=1) for i in range(4)], axis=1)
         assert np.all((times >= np.floor(n * p)) & (times <= np.ceil(n * p)))
         np.testing.assert_allclose(times.mean(axis=0), n * p, atol=4 * np.sqrt(0.25 / len(keys)))
@@ -128,14 +128,14 @@ def test_weighted_choice_is_unbiased():
     """Whatever the sizes, the weighted mean over the chosen has the mean over all as its expectation."""
     sizes, values = (np.random.default_rng(seed).exponential(size=50) for seed in (0, 1))
     keys = jax.random.split(jax.random.key(5), 4000)
-    chosen, weights = jax.vmap(lambda key: choose_by_size(key, jnp.asarray(sizes), 10))(keys)
+    chosen, weights = jax.vmap(lambda key: importance_resample(key, jnp.asarray(sizes), 10))(keys)
     means = np.mean(np.asarray(weights) * values[np.asarray(chosen)], axis=1)
     assert abs(means.mean() - values.mean()) < 4 * means.std() / np.sqrt(len(keys))
 
 
 def test_no_residual_at_all_is_a_uniform_choice():
     keys = jax.random.split(jax.random.key(9), 4000)
-    chosen, weights = jax.vmap(lambda key: choose_by_size(key, jnp.zeros(4), 1))(keys)
+    chosen, weights = jax.vmap(lambda key: importance_resample(key, jnp.zeros(4), 1))(keys)
     times = np.bincount(np.asarray(chosen)[:, 0], minlength=4)
     assert np.all(np.abs(times / 4000 - 0.25) < 4 * np.sqrt(0.1875 / 4000))
     np.testing.assert_array_equal(weights, 1.0)
@@ -213,7 +213,7 @@ def test_a_residual_that_is_no_number_somewhere_is_not_all_that_is_drawn(decay):
 def test_errors(decay, unchecked):
     with pytest.raises(ValueError, match="lower has 2 numbers and upper 1"):
         kd.box((0, 0), (1,))
-    with pytest.raises(ValueError, match="one of each per axis"):
+    with pytest.raises(ValueError, match="expected one per axis in each"):
         kd.box((), ())
     with pytest.raises(ValueError, match=r"must not exceed.*swap them"):
         kd.box((0, 1), (1, 0))

@@ -1,5 +1,6 @@
 """The search for the smallest student: fronts and choices by hand, and one small search from end to end."""
 
+import dataclasses
 import json
 import signal
 
@@ -14,7 +15,7 @@ import kdpinn_jax as kd
 from kdpinn_jax.cli import main
 from kdpinn_jax.evaluation import plots
 from kdpinn_jax.runs import search as _search
-from kdpinn_jax.runs.search import Candidate, choice, promising
+from kdpinn_jax.runs.search import Candidate, choose, promising
 from kdpinn_jax.training import batch as _batch
 
 
@@ -58,7 +59,7 @@ def test_nobody_beats_the_front(pairs):
     ],
 )
 def test_choice(max_error, max_latency, name, miss):
-    chosen, factor = choice(made((1e-1, 1.0), (1e-2, 2.0), (1e-3, 4.0)), max_error, max_latency)
+    chosen, factor = choose(made((1e-1, 1.0), (1e-2, 2.0), (1e-3, 4.0)), kd.Budget(max_error, max_latency))
     assert chosen.name == name
     assert factor == pytest.approx(miss)
 
@@ -68,10 +69,11 @@ def test_a_search(decay, untrained, tmp_path, monkeypatch):
     """The larger network is more accurate, latencies are told by hand; halving leaves the front in the end."""
     told = {"teacher": 8.0, "tanh-1": 1.0, "tanh-4": 2.0, "tanh-3-3": 4.0, "tanh-1-1": 3.0}
     monkeypatch.setattr(_search, "_latency", lambda *_: told)
-    short = {"steps": 8, "imitate": (kd.LevenbergMarquardt(4),), "rungs": (1, 2)}
+    halving = kd.SuccessiveHalving((1, 2), steps=8, imitate=(kd.LevenbergMarquardt(4),))
     teacher, lines = untrained(decay, 1), []
-    asked = {"max_error": 1e-9, "widths": (1, 4), "depths": (1,), "seeds": (0, 1), **short}
-    found = kd.search(teacher, **asked, say=lines.append, checkpoint=kd.Checkpoint(tmp_path / "c"))
+    family = kd.NetworkFamily(widths=(1, 4), depths=(1,))
+    words = {"family": family, "halving": halving, "checkpoint": kd.Checkpoint(tmp_path / "c")}
+    found = kd.search(teacher, kd.Budget(max_error=1e-9), **words, say=lines.append)
     assert [candidate.name for candidate in found.candidates] == ["tanh-1", "tanh-4"]
     assert found.chosen.name == "tanh-4"
     assert found.miss == pytest.approx(found.chosen.error / 1e-9)  # nobody is so good: the nearest is
@@ -83,36 +85,37 @@ def test_a_search(decay, untrained, tmp_path, monkeypatch):
     assert lines[0].startswith("timing 2 networks and the teacher")
     assert lines[1].startswith("rung 1 of 2: 2 networks")
     assert lines[2].startswith("rung 2 of 2: 1 networks")
-    monkeypatch.setattr(_batch.Batch, "advance", None)  # what had ended is read back, and not trained again
-    again = kd.search(teacher, **asked, checkpoint=kd.Checkpoint(tmp_path / "c"))
+    monkeypatch.setattr(_batch.BatchRunner, "advance", None)  # what had ended is read back, and not trained again
+    again = kd.search(teacher, kd.Budget(max_error=1e-9), **words)
     jax.tree.map(np.testing.assert_array_equal, again.chosen.model.params, found.chosen.model.params)
     plots.front(rows, tmp_path / "front.png", engine="c", points=9)
     assert (tmp_path / "front.png").stat().st_size > 5000
 
 
 def test_errors(decay, untrained):
-    teacher = untrained(decay)
-    for words, expected in (
-        ({"max_error": 0.0}, r"max_error=0\.0 must be positive"),
-        ({"engine": "gpu"}, "engine='gpu' is unknown; use jit or c"),
-        ({"widths": ()}, "is empty"),
-        ({"keep": 0.0}, "must be above 0"),
+    for invalid, expected in (
+        (lambda: kd.Budget(max_error=0.0), r"max_error=0\.0 must be positive"),
+        (lambda: kd.Budget(engine="gpu"), "engine='gpu' is unknown; use jit or c"),
+        (lambda: kd.NetworkFamily(widths=()), "is empty"),
+        (lambda: kd.SuccessiveHalving(keep=0.0), "must be greater than 0"),
+        (lambda: kd.SuccessiveHalving(seeds=()), "is empty"),
+        (lambda: kd.search(untrained(dataclasses.replace(decay, reference=None))), "has no reference solution"),
     ):
         with pytest.raises(ValueError, match=expected):
-            kd.search(teacher, **words)
+            invalid()
 
 
 def test_a_search_that_goes_on_keeps_its_latencies(decay, untrained, tmp_path):
     """Measured anew they would differ, and others would be trained on."""
     (tmp_path / "latency.json").write_text('{"teacher": 2.0, "tanh-4": 1.0}')
-    found = _search._latency(untrained(decay), {"tanh-4": kd.MLP((4,))}, "jit", 16, kd.Checkpoint(tmp_path))
+    found = _search._latency(untrained(decay), {"tanh-4": kd.MLP((4,))}, kd.Budget(points=16), kd.Checkpoint(tmp_path))
     assert found == {"teacher": 2.0, "tanh-4": 1.0}
 
 
 @pytest.mark.slow
 def test_latency_of_a_problem_of_ones_own(decay, untrained, tmp_path):
     """It cannot be loaded by another process; and it is kept."""
-    found = _search._latency(untrained(decay), {"tanh-4": kd.MLP((4,))}, "jit", 16, kd.Checkpoint(tmp_path))
+    found = _search._latency(untrained(decay), {"tanh-4": kd.MLP((4,))}, kd.Budget(points=16), kd.Checkpoint(tmp_path))
     assert set(found) == {"teacher", "tanh-4"}
     assert all(0 < value < 1e6 for value in found.values())
     assert json.loads((tmp_path / "latency.json").read_text()) == found
@@ -126,7 +129,6 @@ def test_command_lines(untrained, tmp_path, monkeypatch):
     stages = lambda *_: (kd.LevenbergMarquardt(2),)
     monkeypatch.setattr("kdpinn_jax.training.recipes._second_order", stages)
     monkeypatch.setattr("kdpinn_jax.training.recipes.IMITATE", (kd.Adam(3),))
-    monkeypatch.setattr(_search, "STEPS", 2)
 
     def kdpinn(*words):
         done = CliRunner().invoke(main, list(map(str, words)))
@@ -135,11 +137,14 @@ def test_command_lines(untrained, tmp_path, monkeypatch):
 
     words = ["--vary", "seed=0:2", "--vary", "nu=0.01,0.02", "--layers", "3", "--keep", 1, "--quiet"]
     words += ["--out", tmp_path / "sweep"]
-    advance = _batch.Batch.advance
+    advance = _batch.BatchRunner.advance
     with monkeypatch.context() as patch:
-        patch.setattr(_batch.Batch, "advance", lambda *a: (signal.raise_signal(signal.SIGINT), advance(*a))[1])
+        patch.setattr(_batch.BatchRunner, "advance", lambda *a: (signal.raise_signal(signal.SIGINT), advance(*a))[1])
         stopped = CliRunner().invoke(main, ["sweep", str(teacher), *map(str, words)])
-    assert (stopped.exit_code, stopped.stderr) == (1, "Error: interrupted at step 0 of 2; --resume goes on\n")
+    assert (stopped.exit_code, stopped.stderr) == (
+        1,
+        "Error: interrupted at step 0 of 2; --resume continues the training\n",
+    )
     shown = kdpinn("sweep", teacher, *words, "--resume")
     rows = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
     assert [(row["seed"], row["nu"]) for row in rows["members"]] == [(0, 0.01), (0, 0.02), (1, 0.01), (1, 0.02)]
@@ -162,7 +167,21 @@ def test_command_lines(untrained, tmp_path, monkeypatch):
     assert errors["relative_l2"] == pytest.approx(rows["members"][3]["relative_l2"], rel=1e-4)
 
     out = tmp_path / "search"
-    shown = kdpinn("search", teacher, "--widths", "2,3", "--depths", "1", "--max-error", "10", "--quiet", "--out", out)
+    shown = kdpinn(
+        "search",
+        teacher,
+        "--widths",
+        "2,3",
+        "--depths",
+        "1",
+        "--steps",
+        2,
+        "--max-error",
+        "10",
+        "--quiet",
+        "--out",
+        out,
+    )
     assert "meets the budget" in shown
     found = json.loads((out / "search.json").read_text())
     front = {row["name"] for row in found["candidates"] if row["role"] == "front"}

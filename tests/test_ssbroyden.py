@@ -33,12 +33,12 @@ def start(decay):
 def walk(start):
     """The first forty steps on fixed points: (s, y, the step) of each. One trace."""
     target, params, points = start
-    memory = init(target, params, points)
+    state = init(target, params, points)
     steps = []
     for _ in range(40):
-        new = step(target, params, memory, points)
-        steps.append((flat(new.params) - flat(params), np.asarray(new.memory.gradient - memory.gradient), new))
-        params, memory = new.params, new.memory
+        new = step(target, params, state, points)
+        steps.append((flat(new.params) - flat(params), np.asarray(new.state.gradient - state.gradient), new))
+        params, state = new.params, new.state
     assert init._cache_size() == step._cache_size() == 1
     return steps
 
@@ -61,36 +61,36 @@ def test_never_climbs(start, walk):
 def test_secant_equation(walk):
     """H y = s, the inverse of B s = y."""
     for s, y, new in walk:
-        np.testing.assert_allclose(np.asarray(new.memory.inverse) @ y, s, rtol=0, atol=1e-9 * np.linalg.norm(s))
+        np.testing.assert_allclose(np.asarray(new.state.inverse) @ y, s, rtol=0, atol=1e-9 * np.linalg.norm(s))
 
 
 def test_inverse_is_symmetric_and_positive_definite(walk):
     for _, _, new in walk:
-        inverse = np.asarray(new.memory.inverse)
+        inverse = np.asarray(new.state.inverse)
         np.testing.assert_array_equal(inverse, inverse.T)
         assert np.linalg.eigvalsh(inverse)[0] > 0
 
 
-def test_memory_is_of_the_parameters(start, walk):
+def test_state_is_of_the_parameters(start, walk):
     """Value, gradient and direction are handed on from step to step, not computed anew."""
     target, _, points = start
     for _, _, new in walk:
         (value, _), gradient = kd.loss_and_grad(target, new.params, points)
-        memory = new.memory
+        state = new.state
         assert float(new.loss) == pytest.approx(float(value), rel=1e-12)
-        np.testing.assert_allclose(memory.gradient, flat(gradient), rtol=1e-9, atol=1e-14)
-        newton = -np.asarray(memory.inverse) @ flat(gradient)
-        np.testing.assert_allclose(memory.direction, newton, rtol=0, atol=1e-9 * np.linalg.norm(newton))
+        np.testing.assert_allclose(state.gradient, flat(gradient), rtol=1e-9, atol=1e-14)
+        newton = -np.asarray(state.inverse) @ flat(gradient)
+        np.testing.assert_allclose(state.direction, newton, rtol=0, atol=1e-9 * np.linalg.norm(newton))
 
 
 def test_renew_keeps_the_inverse(start, walk):
     target, _, _ = start
     new, fresh = walk[-1][2], kd.sample(target, jax.random.key(2))
-    memory = STAGE.renew(target, new.params, new.memory, fresh)
+    state = STAGE.renew(target, new.params, new.state, fresh)
     (value, _), gradient = kd.loss_and_grad(target, new.params, fresh)
-    np.testing.assert_array_equal(memory.inverse, new.memory.inverse)
-    assert float(memory.value) == pytest.approx(float(value), rel=1e-12)
-    np.testing.assert_allclose(memory.direction, -np.asarray(memory.inverse) @ flat(gradient), rtol=1e-9, atol=1e-14)
+    np.testing.assert_array_equal(state.inverse, new.state.inverse)
+    assert float(state.value) == pytest.approx(float(value), rel=1e-12)
+    np.testing.assert_allclose(state.direction, -np.asarray(state.inverse) @ flat(gradient), rtol=1e-9, atol=1e-14)
 
 
 @pytest.mark.parametrize("size", [2, 5])
@@ -99,10 +99,10 @@ def test_minimum_of_a_quadratic_in_n_steps(size):
     q = np.linalg.qr(np.random.default_rng(0).normal(size=(size, size)))[0]
     hessian = jnp.asarray(q @ np.diag(np.geomspace(1, 30, size)) @ q.T)
     x = jnp.arange(1.0, size + 1)
-    memory = ssbroyden._Memory(
+    state = ssbroyden._State(
         inverse=jnp.eye(size),
         value=jnp.zeros(()),
-        parts={},
+        term_losses={},
         gradient=hessian @ x,
         direction=-hessian @ x,
         decrease=jnp.zeros(()),
@@ -112,13 +112,13 @@ def test_minimum_of_a_quadratic_in_n_steps(size):
     update = jax.jit(ssbroyden._update)
     for _ in range(size):
         assert float(jnp.linalg.norm(x)) > 1e-2
-        d, slope = memory.direction, jnp.vdot(memory.gradient, memory.direction)
+        d, slope = state.direction, jnp.vdot(state.gradient, state.direction)
         length = -slope / (d @ hessian @ d)
         x = x + length * d
         end = ssbroyden._Trial(length, jnp.zeros(()), {}, jnp.zeros(()), hessian @ x)
-        inverse, direction, updated = update(memory, end, slope, jnp.asarray(True))
+        inverse, direction, updated = update(state, end, slope, jnp.asarray(True))
         assert updated
-        memory = memory._replace(inverse=inverse, gradient=end.gradient, direction=direction, fresh=jnp.asarray(False))
+        state = state._replace(inverse=inverse, gradient=end.gradient, direction=direction, fresh=jnp.asarray(False))
     assert float(jnp.linalg.norm(x)) < 1e-9
 
 
@@ -154,27 +154,27 @@ def test_line_search_that_finds_nothing_gives_the_lowest_trial():
 
     end, found = ssbroyden._line_search(at, at(jnp.asarray(0.0)), jnp.asarray(1.0))
     assert not bool(found)
-    assert float(end.length) == ssbroyden.EXPANSION ** (ssbroyden.TRIES - 1)
+    assert float(end.length) == ssbroyden.EXPANSION ** (ssbroyden.TRIALS - 1)
 
 
 def test_failed_searches(start, walk):
     """The first makes H a multiple of the identity, the second in a row ends the stage; between them it recovers."""
     target, _, points = start
     new = walk[-1][2]
-    uphill = lambda memory: memory._replace(direction=memory.gradient)
-    once = step(target, new.params, uphill(new.memory), points)
+    uphill = lambda state: state._replace(direction=state.gradient)
+    once = step(target, new.params, uphill(new.state), points)
     np.testing.assert_array_equal(flat(once.params), flat(new.params))
-    assert int(once.ending) == kd.Ending.RUNNING
-    inverse = np.asarray(once.memory.inverse)
+    assert int(once.status) == kd.Status.RUNNING
+    inverse = np.asarray(once.state.inverse)
     np.testing.assert_array_equal(inverse, inverse[0, 0] * np.eye(len(inverse)))
     assert inverse[0, 0] > 0
-    recovered = step(target, once.params, once.memory, points)
+    recovered = step(target, once.params, once.state, points)
     assert float(recovered.loss) < float(once.loss)
-    assert int(recovered.memory.failures) == 0
-    twice = step(target, once.params, uphill(once.memory), points)
-    assert int(twice.ending) == kd.Ending.LINE_SEARCH_FAILED
+    assert int(recovered.state.failures) == 0
+    twice = step(target, once.params, uphill(once.state), points)
+    assert int(twice.status) == kd.Status.LINE_SEARCH_FAILED
     assert float(twice.loss) == float(new.loss)
-    assert int(STAGE.renew(target, once.params, once.memory, points).failures) == 0
+    assert int(STAGE.renew(target, once.params, once.state, points).failures) == 0
 
 
 @pytest.mark.slow
@@ -187,7 +187,7 @@ def test_float32_solves_then_stalls_with_words(decay, float32):
     assert {leaf.dtype for leaf in jax.tree.leaves(result.params)} == {jnp.dtype("float32")}
     model = kd.Model(decay, target.network, result.params, target.coefficients)
     assert np.max(np.abs(np.asarray(model(T.astype(np.float32))) - np.exp(-T))) < 2e-3
-    assert kd.Ending(report.ending) is kd.Ending.LINE_SEARCH_FAILED
+    assert kd.Status(report.status) is kd.Status.LINE_SEARCH_FAILED
     assert report.steps < 20000
     assert "line search failed at step" in report.why()
 
@@ -202,14 +202,14 @@ def test_vmap_gives_the_numbers_of_single_runs(decay, start):
     step_all = jax.jit(jax.vmap(STAGE.step, in_axes=(None, 0, 0, 0)))
     for _ in range(12):
         news = step_all(target, *together)
-        together = (news.params, news.memory, together[2])
-        for i, (params, memory, points) in enumerate(alone):
-            new = step(target, params, memory, points)
-            alone[i] = (new.params, new.memory, points)
+        together = (news.params, news.state, together[2])
+        for i, (params, state, points) in enumerate(alone):
+            new = step(target, params, state, points)
+            alone[i] = (new.params, new.state, points)
             assert float(news.loss[i]) == pytest.approx(float(new.loss), rel=1e-8)
-    for i, (params, memory, _) in enumerate(alone):
+    for i, (params, state, _) in enumerate(alone):
         np.testing.assert_allclose(flat(jax.tree.map(lambda leaf, i=i: leaf[i], together[0])), flat(params), rtol=1e-6)
-        np.testing.assert_allclose(together[1].inverse[i], memory.inverse, rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(together[1].inverse[i], state.inverse, rtol=1e-6, atol=1e-9)
 
 
 def test_bad_arguments():

@@ -23,7 +23,7 @@ def alike(model, alone, rtol=1e-6):
     assert dict(model.coefficients) == dict(alone.coefficients)
     assert len(model.training) == len(alone.training)
     for ours, theirs in zip(model.training, alone.training, strict=True):
-        assert (ours.stage, ours.steps, ours.ending) == (theirs.stage, theirs.steps, theirs.ending)
+        assert (ours.stage, ours.steps, ours.status) == (theirs.stage, theirs.steps, theirs.status)
         np.testing.assert_array_equal(ours.record_steps, theirs.record_steps)
         assert ours.record_seconds.shape == theirs.record_seconds.shape
         for name in theirs.history:
@@ -64,7 +64,7 @@ def test_a_member_has_the_numbers_of_its_own_training(decay, members, alone, dev
     models = kd.sweep(decay, members, network=NETWORK, stages=STAGES, devices=jax.devices()[:devices], chunk=chunk)
     for model, theirs in zip(models, alone, strict=True):
         alike(model, theirs)
-    broken = [kd.Ending(model.training[-1].ending) is kd.Ending.NON_FINITE for model in models]
+    broken = [kd.Status(model.training[-1].status) is kd.Status.NON_FINITE for model in models]
     assert broken == [False, False, False, True, False]
     assert len(models[3].training) == 1  # its second stage never began
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(models[3].params))
@@ -85,14 +85,14 @@ def test_students_of_one_teacher(decay, untrained):
 def test_a_sweep_goes_on(decay, members, tmp_path, monkeypatch):
     """Stopped at one call after the other: the same bits as the sweep that was not."""
     run = lambda members, **options: kd.sweep(decay, members, network=NETWORK, stages=STAGES, **options)
-    whole, advance, calls = run(members[:2]), _batch.Batch.advance, itertools.count()
+    whole, advance, calls = run(members[:2]), _batch.BatchRunner.advance, itertools.count()
 
     def stopped(*arguments):
         if next(calls) % 4 == 3:
             signal.raise_signal(signal.SIGINT)
         return advance(*arguments)
 
-    monkeypatch.setattr(_batch.Batch, "advance", stopped)
+    monkeypatch.setattr(_batch.BatchRunner, "advance", stopped)
     for lives in itertools.count(1):
         try:
             models = run(members[:2], checkpoint=kd.Checkpoint(tmp_path / "c"))
@@ -144,13 +144,13 @@ def test_members(decay, untrained):
 
 @pytest.mark.slow
 def test_the_best_come_first(decay, members, alone):
-    rows = kd.table(members, alone, [kd.evaluate(model) for model in alone])
-    order = kd.ranked(rows)
+    rows = kd.sweep_table(members, alone, [kd.evaluate(model) for model in alone])
+    order = kd.rank(rows)
     errors = [rows[i]["relative_l2"] for i in order]
     assert errors == sorted(errors)
     assert rows[0]["layers"] == "1-4-1"
     assert rows[3]["ended"].startswith("non-finite")
     without = [{"fresh_loss": value} for value in (2.0, np.nan, 1.0)]
-    assert kd.ranked(without) == [2, 0, 1]
+    assert kd.rank(without) == [2, 0, 1]
     assert json.dumps(rows[0])
     assert jnp.isfinite(rows[0]["fresh_loss"])

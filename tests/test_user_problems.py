@@ -102,7 +102,7 @@ def pendulum():
 def test_defaults_reach_1e5(make):
     problem = make()
     model = kd.train_teacher(problem, jax.random.key(0), network=kd.MLP((14, 14)), progress=False)
-    assert kd.warnings(model.training) == ()
+    assert kd.diagnose(model.training) == ()
     assert kd.evaluate(model).relative_l2 <= 1e-5
 
 

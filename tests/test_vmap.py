@@ -18,7 +18,7 @@ def alike(members, i, alone, rtol=1e-7):
     for ours, theirs in zip(members.training, alone.training, strict=True):
         assert ours.stage == theirs.stage
         assert int(ours.steps[i]) == theirs.steps
-        assert int(ours.ending[i]) == theirs.ending
+        assert int(ours.status[i]) == theirs.status
         for name, values in theirs.history.items():
             np.testing.assert_allclose(ours.history[name][i][: len(values)], values, rtol=1e-5, atol=1e-12)
 
@@ -58,8 +58,8 @@ def test_jit_of_vmap(train):
 def test_a_member_that_breaks_stops_alone(train):
     rates = jnp.array([1e-2, 1e300, 1e-2])
     members = jax.vmap(train)(KEYS, rates, jnp.ones(3), jnp.ones(3))
-    endings = [kd.Ending(int(ending)) for ending in members.training[0].ending]
-    assert endings == [kd.Ending.COMPLETED, kd.Ending.NON_FINITE, kd.Ending.COMPLETED]
+    endings = [kd.Status(int(ending)) for ending in members.training[0].status]
+    assert endings == [kd.Status.COMPLETED, kd.Status.NON_FINITE, kd.Status.COMPLETED]
     assert int(members.training[0].steps[1]) < 25
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(members.params))
     for i in range(3):
@@ -128,8 +128,8 @@ def test_two_stages(decay):
     alike(members, 0, train(KEYS[0], 1e-2), rtol=1e-5)
     alone = train(KEYS[1], 1e300)
     assert len(alone.training) == 1
-    assert int(members.training[1].ending[1]) == kd.Ending.NON_FINITE
+    assert int(members.training[1].status[1]) == kd.Status.NON_FINITE
     assert int(members.training[1].steps[1]) == 0
-    assert int(members.training[1].ending[0]) == kd.Ending.COMPLETED
+    assert int(members.training[1].status[0]) == kd.Status.COMPLETED
     member = jax.tree.map(lambda leaf: leaf[1], members.params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), member, alone.params)

@@ -25,8 +25,8 @@ from _tables import put
 from matplotlib.figure import Figure
 
 import kdpinn_jax as kd
-from kdpinn_jax.runs.result import write_json
-from kdpinn_jax.serving.bench.measure import machine
+from kdpinn_jax.base.machine import describe_machine
+from kdpinn_jax.base.storage import write_json
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "studies"
@@ -88,7 +88,7 @@ def main(study: Study, doc: str | None) -> None:
 
 def run(cases: Mapping[str, Callable[[], dict[str, Any]]], folder: Path) -> None:
     """Run the cases that have no result, and keep each as it ends."""
-    about = machine()
+    about = describe_machine()
     for name, case in cases.items():
         path = folder / f"{name}.json"
         if not path.exists():

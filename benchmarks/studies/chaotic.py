@@ -3,7 +3,7 @@
     taskset -c 0 python benchmarks/studies/chaotic.py [--quick]
 
 Kuramoto–Sivashinsky, period 22, windows of 5 time units, each a network that begins where the one before ended
-(``kd.continued``). Three chains a seed: teachers; students, each taught by the teacher of its window (imitation, then
+(``kd.initial_from``). Three chains a seed: teachers; students, each taught by the teacher of its window (imitation, then
 physics) and continuing the student before; students alone. Relative L2 of every window against the spectral reference.
 """
 
@@ -43,7 +43,7 @@ def stage(steps: int) -> tuple[kd.Stage, ...]:
 
 def beginning(chain: Sequence[kd.Model]) -> Mapping[str, kd.Term]:
     """The initial term of the next window; the problem's own in the first."""
-    return {"initial": kd.continued(chain[-1])} if chain else {"initial": PROBLEM.terms["initial"]}
+    return {"initial": kd.initial_from(chain[-1])} if chain else {"initial": PROBLEM.terms["initial"]}
 
 
 def chains(seed: int, windows: int, steps: int, imitation: int, physics: int) -> dict[str, list[kd.Model]]:

@@ -20,8 +20,8 @@ from _study import Results, Study, by, curve, main, markdown, spread, timed
 from matplotlib.figure import Figure
 
 import kdpinn_jax as kd
-from kdpinn_jax.evaluation.evaluate import error_monitor
 from kdpinn_jax.training.distill import IMITATE
+from kdpinn_jax.training.monitor import error_monitor
 
 #: Wall seconds of the teacher, and of each student: the flows have dearer steps.
 CHEAP, DEAR = (20.0, 6.0), (30.0, 12.0)

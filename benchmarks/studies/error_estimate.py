@@ -59,7 +59,7 @@ def one(name: str, seed: int, quick: bool) -> dict[str, Any]:
 
 def compared(model: kd.Model, said: kd.ErrorEstimate) -> dict[str, Any]:
     """What was said, and what is true."""
-    return {"value": said.value, "kind": said.kind, "norm": said.norm.words, "true": kd.true_error(model, said.norm)}
+    return {"value": said.value, "kind": said.kind, "norm": said.norm.name, "true": kd.true_error(model, said.norm)}
 
 
 def tables(results: Results) -> dict[str, str]:

@@ -21,7 +21,7 @@ from _study import Results, Study, by, curve, main, markdown, spread
 from matplotlib.figure import Figure
 
 import kdpinn_jax as kd
-from kdpinn_jax.evaluation import evaluate as _metrics
+from kdpinn_jax.training.monitor import error_monitor
 
 PIECES = 5
 #: Constant weights, and the annealed ones.
@@ -73,7 +73,7 @@ def student_of(teacher: kd.Model, chosen: Recipe, weights: Sequence[float], key:
     )
     key, key_init = jax.random.split(key)
     params = kd.init_params(teacher.problem, target.network, key_init)
-    monitor, reports = _metrics.error_monitor(target), ()
+    monitor, reports = error_monitor(target), ()
     phases = [(chosen.first, weights[0])] if chosen.first else []
     for i, (stages, weight) in enumerate([*phases, *((chosen.piece, weight) for weight in weights)]):
         weighed = replace(target, weights=target.weights | {"soft_target": weight})

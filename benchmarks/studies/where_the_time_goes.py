@@ -19,7 +19,7 @@ from _study import Results, Study, main, markdown, number, spread
 from matplotlib.figure import Figure
 
 import kdpinn_jax as kd
-from kdpinn_jax.serving.bench import bench
+from kdpinn_jax import bench
 
 TEACHER, STUDENT = kd.MLP((50, 50, 50)), kd.MLP((20, 20, 20))
 NETWORKS = {

@@ -1,35 +1,38 @@
-"""Files that a dying process leaves whole, and that harm nobody who reads them."""
+"""Files that survive a dying process, and readers that are safe on files of unknown origin."""
 
 import contextlib
 import csv
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors.numpy
 
-#: A header is a few kilobytes, and its JSON takes up to twenty times its bytes in memory.
-LONGEST_HEADER = 10_000_000
+#: The largest header that is parsed, in bytes. Ours take a few kilobytes, and parsed JSON takes up to twenty times its
+#: size in memory.
+MAX_HEADER_BYTES = 10_000_000
 _LIBRARIES = ("kdpinn_jax", "jax", "jaxlib", "flax", "optax", "jaxopt", "numpy")
 
 
 @contextlib.contextmanager
 def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its name when the block ends well and vanishes when it does not: a
-    process killed at any moment leaves the old file or the new one, never half of one.
+    """Yield a temporary file in the same folder that replaces ``path`` if the block succeeds and is deleted otherwise.
+
+    A process killed at any moment leaves either the old file or the complete new one.
 
     Raises:
-        OSError: it cannot be written, or is a folder or a device, which no file may take the place of.
+        OSError: the file cannot be written, or ``path`` is a folder or a device, which must not be replaced.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
-        raise OSError(f"{path} is not a regular file; name another one")
-    # Its name is short whatever the final one, which may be as long as the file system allows.
+        raise OSError(f"{path} is not a regular file; choose another name")
+    # The temporary name is short even if the final one is as long as the file system allows.
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:16]}.", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
@@ -49,30 +52,62 @@ def _umask() -> int:
     return mask
 
 
-def library_versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
-    return {name: version(name) for name in _LIBRARIES}
+def library_versions(*optional: str) -> dict[str, str]:
+    """Versions of the libraries that a result depends on, and of those ``optional`` ones that are installed."""
+    versions = {name: version(name) for name in _LIBRARIES}
+    for name in optional:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The metadata in the header of a safetensors file.
+
+    Raises:
+        OSError, ValueError, TypeError, KeyError, RecursionError, MemoryError: the file is not a valid safetensors file.
+    """
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > MAX_HEADER_BYTES:
+            raise ValueError(f"a header of {length} bytes")
+        return json.loads(file.read(length))["__metadata__"]
 
 
 def read_safetensors(path: str | os.PathLike[str], check: Callable[[dict[str, str]], None]) -> dict[str, np.ndarray]:
-    """The tensors of a safetensors file whose metadata pass ``check``, which is asked before they are read.
+    """The tensors of a safetensors file. ``check`` is called with the file's metadata before any tensor is read.
 
     Raises:
-        OSError, SafetensorError, ValueError, TypeError, KeyError, RecursionError, MemoryError: it is none.
+        OSError, SafetensorError, ValueError, TypeError, KeyError, RecursionError, MemoryError: the file is not a valid
+            safetensors file, or ``check`` raised.
     """
-    # Read, not mapped: a mapped file that another process cuts short would end this one by a signal.
-    with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > LONGEST_HEADER:
-            raise ValueError(f"a header of {length} bytes")
-        check(json.loads(file.read(length))["__metadata__"])
-        file.seek(0)
-        return safetensors.numpy.load(file.read())
+    check(read_metadata(path))
+    # The file is read, not mapped: if another process truncated a mapped file, this process would die of a signal.
+    return safetensors.numpy.load(Path(path).read_bytes())
 
 
 def write_csv(path: str | os.PathLike[str], columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """A line of names and a line a row, whole or not at all; a cell that a row lacks is empty."""
+    """Write a header line and one line per row, atomically. A column that a row lacks stays empty."""
     with atomic(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def write_json(content: Mapping[str, Any], path: Path) -> None:
+    """Write strict JSON, atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(as_json(content) + "\n")
+
+
+def as_json(content: Any) -> str:
+    """Strict JSON: NaN and infinity become null."""
+
+    def strict(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {str(name): strict(item) for name, item in value.items()}
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            return [strict(item) for item in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(strict(content), indent=2, allow_nan=False)

@@ -64,7 +64,7 @@ def say(message: str) -> None:
 
 def print_json(content: Any) -> None:
     """JSON on stdout."""
-    from ..runs.result import as_json
+    from ..base.storage import as_json
 
     click.echo(as_json(content))
 
@@ -125,9 +125,10 @@ def use_cores(count: int | None) -> None:
     """Let JAX take each core for a device; ``count`` of them, default all this process may use."""
     import jax
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    from ..base.machine import available_cores
+
     with contextlib.suppress(RuntimeError):  # JAX has begun, in a caller's process: it keeps the devices it has
-        jax.config.update("jax_num_cpu_devices", count or cores)
+        jax.config.update("jax_num_cpu_devices", count or available_cores())
 
 
 def join_processes() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..evaluation.estimates import ErrorEstimate
-    from ..evaluation.evaluate import Metrics
+    from ..models.metrics import Metrics
     from ..models.model import Model
 
 
@@ -63,7 +63,7 @@ def of_search(content: Mapping[str, Any], out: Path) -> str:
         if row["role"] != "candidate":
             lines.append(
                 f"{row['name']:18} {row['parameters'] or '':>10} {row['relative_l2']:12.2e} {row['microseconds']:9.2f} "
-                f"{row['ns_a_point']:9.1f} {row['times_cheaper']:7.1f}x"
+                f"{row['ns_per_point']:9.1f} {row['times_cheaper']:7.1f}x"
             )
     miss = content["miss"]
     meets = "meets the budget" if miss <= 1 else f"misses the budget by a factor of {miss:.3g}"
@@ -96,7 +96,7 @@ def of_errors(model: "Model", found: Mapping[str, "Metrics"]) -> str:
 
 def of_estimate(found: "ErrorEstimate") -> str:
     """The number with its norm, a line a part, a line an assumption."""
-    lines = [f"{found.kind:18} {found.value:.2e}, relative {found.relative:.2e}: {found.norm.words}"]
+    lines = [f"{found.kind:18} {found.value:.2e}, relative {found.relative:.2e}: {found.norm.name}"]
     lines += [f"{'':18} {name} {part:.2e}" for name, part in found.parts.items()]
     return "\n".join([*lines, *(f"{'assumed':18} {sentence}" for sentence in found.assumptions)])
 
@@ -126,7 +126,7 @@ def of_bench(found: Mapping[str, Any]) -> str:
                 share = f"{t['share_of_limit']:.0%}" if t["share_of_limit"] else ""
                 lines.append(
                     f"{n:>6} {method:16} {name:{width}} {t['minimum']:9.2f} {t['median']:9.2f} {t['p95']:9.2f} "
-                    f"{t['p99']:9.2f} {t['ns_a_point']:9.1f} {share:>8} {t['error']:8.1e}"
+                    f"{t['p99']:9.2f} {t['ns_per_point']:9.1f} {share:>8} {t['error']:8.1e}"
                 )
     lines += [f"not measured: {method}: {why}" for method, why in found["missing"].items()]
     return "\n".join([*lines, *_ratios(found)])

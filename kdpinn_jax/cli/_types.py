@@ -1,24 +1,35 @@
-"""The values of the command line's options: what was typed becomes what is meant, or a line says what to type."""
+"""Types of the command line's options: they parse what was typed, or say in one line what to type instead."""
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ..base.names import nearest
+from ._outline import shipped
 
-if TYPE_CHECKING:
-    from ..pde.problem import Problem
-
-#: Larger networks than these are a slip of the keyboard, and would exhaust the memory before failing: L-BFGS keeps a
-#: hundred copies of the weights, 2.4 GB at three million.
+#: The words of the library, repeated here because importing it takes seconds; tests/test_cli.py compares them.
+ACTIVATIONS = ("tanh", "silu", "sine")
+PRESETS = ("quick", "default", "best")
+RECIPES = ("default", "paper")
+CONDITIONS = ("soft", "hard")
+ENGINES = ("jit", "c")
+FORMATS = ("c", "onnx", "stablehlo")
+METHODS = ("jax.disable_jit", "op by op", "jax.jit", "compile_predict", "C", "ONNX Runtime", "NumPy", "PyTorch")
+METHODS += ("TorchScript", "torch.compile")
+#: The hidden widths and numbers of hidden layers that a search tries.
+WIDTHS, DEPTHS = (4, 6, 8, 12, 16, 20, 28), (1, 2, 3)
+#: The numbers of stages that a sweep can vary.
+STAGE_NUMBERS = ("damping", "learning_rate")
+#: Larger networks are taken for typing errors; they would exhaust the memory before failing, because L-BFGS keeps a
+#: hundred copies of the weights: 2.4 GB for three million.
 WIDEST, DEEPEST, MOST_WEIGHTS = 4096, 64, 3_000_000
-#: Members of one sweep.
+#: The largest number of members of a sweep.
 MOST_MEMBERS = 10_000
-#: Points of one call that a benchmark times.
+#: The largest number of points per call in a benchmark.
 MOST_POINTS = 10_000_000
 
 
@@ -76,7 +87,7 @@ class Range(click.ParamType):
 
 
 class Counts(click.ParamType):
-    """Whole numbers with commas between: up to ``length`` of them, each up to ``most``."""
+    """Whole numbers separated by commas: up to ``length`` of them, each up to ``most``."""
 
     digits = 8
 
@@ -113,12 +124,12 @@ class Layers(Counts):
 
 
 def weights(widths: Sequence[int]) -> int:
-    """Between these hidden layers."""
+    """The number of weights between these hidden layers."""
     return sum(a * b for a, b in itertools.pairwise(widths))
 
 
 class Vary(click.ParamType):
-    """A name with its values: numbers with commas, whole ones as FIRST:END, widths as 20x20x20, words."""
+    """A name with its values: numbers separated by commas, seeds also as FIRST:END, widths as 20x20x20, or words."""
 
     name = "NAME=VALUES"
 
@@ -132,7 +143,7 @@ class Vary(click.ParamType):
         if name == "layers":
             return name, [Layers().convert(part.replace("x", ","), param, ctx) for part in parts]
         if name == "activation":
-            return name, [Word("activation", activations).convert(part, param, ctx) for part in parts]
+            return name, [Word("activation", ACTIVATIONS).convert(part, param, ctx) for part in parts]
         values = [number for part in parts for number in self._numbers(name, part, param, ctx)]
         if len(values) > MOST_MEMBERS:
             self.fail(f"{value!r}: {len(values)} values; give at most {MOST_MEMBERS}", param, ctx)
@@ -156,32 +167,20 @@ class Vary(click.ParamType):
         return self.fail(f"{name}={part!r}: give {what}", *where)
 
 
-class _ProblemName(click.ParamType):
-    name = "problem"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "Problem":
-        from ..problems import ALL
-
-        if value not in ALL:
-            self.fail(f"problem {value!r} is unknown{nearest(value, ALL)}", param, ctx)
-        return ALL[value]
-
-
 class Word(click.ParamType):
-    """One of a few words; the nearest right one is named. The option's metavar spells them for ``--help``."""
+    """One of a few words. A mistake is answered with the nearest one; the option's metavar lists them in ``--help``."""
 
-    def __init__(self, name: str, words: Callable[[], Iterable[str]]) -> None:
-        self.name, self.words = name, words
+    def __init__(self, name: str, words: Iterable[str]) -> None:
+        self.name, self.words = name, tuple(words)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        words = tuple(self.words())
-        if value not in words:
-            self.fail(f"{self.name} {value!r} is unknown{nearest(str(value), words)}", param, ctx)
+        if value not in self.words:
+            self.fail(f"{self.name} {value!r} is unknown{nearest(str(value), self.words)}", param, ctx)
         return value
 
 
 class Words(Word):
-    """Several of them, with commas between."""
+    """Several words separated by commas."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, tuple):
@@ -189,41 +188,15 @@ class Words(Word):
         return tuple(super(Words, self).convert(word.strip(), param, ctx) for word in str(value).split(","))
 
 
-def presets() -> Iterable[str]:
-    from ..training.recipes import PRESETS
+class ProblemName(click.ParamType):
+    """The name of a shipped problem."""
 
-    return PRESETS
+    name = "problem"
 
-
-def recipes() -> Iterable[str]:
-    from ..training.recipes import RECIPES
-
-    return RECIPES
-
-
-def activations() -> Iterable[str]:
-    from ..pde.networks import ACTIVATIONS
-
-    return ACTIVATIONS
-
-
-def engines() -> Iterable[str]:
-    from ..runs.search import ENGINES
-
-    return ENGINES
-
-
-def formats() -> Iterable[str]:
-    from ..serving.export import FORMATS
-
-    return FORMATS
-
-
-def methods() -> Iterable[str]:
-    from ..serving.bench import METHODS
-
-    return METHODS
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in shipped():
+            self.fail(f"problem {value!r} is unknown{nearest(value, shipped())}", param, ctx)
+        return value
 
 
 FILE = click.Path(path_type=Path)
-PROBLEM = _ProblemName()

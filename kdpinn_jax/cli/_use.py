@@ -13,52 +13,54 @@ from . import _types as types
 
 if TYPE_CHECKING:
     from ..evaluation.estimates import ErrorEstimate
-    from ..evaluation.evaluate import Metrics
+    from ..models.metrics import Metrics
     from ..models.model import Model
 
 
 @click.command()
 @click.argument("model", type=types.FILE)
-@click.option("--estimate", is_flag=True, help="Also bound or estimate the error without the reference: seconds.")
+@click.option("--estimate", is_flag=True, help="Also bound or estimate the error without the reference (seconds).")
 @cli.JSON
 def evaluate(model: Path, estimate: bool, as_json: bool) -> None:
-    """Errors of a model against the reference, inside and beyond the domain, and its residual norms.
+    """Print the errors of a model against the reference, inside and beyond the domain, and its residual norms.
 
     \b
     kdpinn evaluate runs/burgers/student.safetensors
     kdpinn evaluate runs/burgers/student.safetensors --estimate
     """
-    from ..evaluation import evaluate as _metrics
+    host.set_up_jax()
     from ..evaluation.error_estimate import error_estimate
-    from ..models.files import load
+    from ..evaluation.evaluate import evaluate as compute_metrics
+    from ..problems.load import load
     from ..serving.predict import compile_predict
 
-    host.set_up_jax()
     loaded = load(model)
-    served = _metrics.evaluate(loaded, predict=compile_predict(loaded))
-    bound = error_estimate(loaded) if estimate else None
-    show_errors(loaded, {"": _metrics.evaluate(loaded), "float32": served}, as_json, bound)
+    served = compute_metrics(loaded, predict=compile_predict(loaded))
+    error = error_estimate(loaded) if estimate else None
+    show_errors(loaded, {"": compute_metrics(loaded), "float32": served}, as_json, error)
 
 
 def show_errors(
-    model: "Model", found: Mapping[str, "Metrics"], as_json: bool, estimate: "ErrorEstimate | None" = None
+    model: "Model", metrics: Mapping[str, "Metrics"], as_json: bool, estimate: "ErrorEstimate | None" = None
 ) -> None:
-    metrics = found[""]
-    if as_json:
-        more = {name: other.as_dict()["fields"] for name, other in found.items() if name}
-        more |= {"estimate": estimate.as_dict()} if estimate else {}
-        shape = {"problem": model.problem.name, "layers": model.layers, "parameters": model.parameters}
-        host.print_json(shape | metrics.as_dict() | more)
+    """Print the metrics of a model; those under an empty name are its own, others are those of its predictors."""
+    if not as_json:
+        click.echo(_tables.of_errors(model, metrics))
+        if estimate:
+            click.echo(_tables.of_estimate(estimate))
         return
-    click.echo(_tables.of_errors(model, found))
-    if estimate:
-        click.echo(_tables.of_estimate(estimate))
+    others = {name: other.as_dict()["fields"] for name, other in metrics.items() if name}
+    others |= {"estimate": estimate.as_dict()} if estimate else {}
+    about = {"problem": model.problem.name, "layers": model.layers, "parameters": model.parameters}
+    host.print_json(about | metrics[""].as_dict() | others)
 
 
 @click.command()
 @click.argument("model", type=types.FILE)
-@click.option("--points", type=types.FILE, required=True, help="*.csv or *.npy: a column an axis, a row a point.")
-@click.option("--out", type=types.FILE, required=True, help="*.csv or *.npy: the points and, behind them, the values.")
+@click.option(
+    "--points", type=types.FILE, required=True, help="*.csv or *.npy: one column per axis, one row per point."
+)
+@click.option("--out", type=types.FILE, required=True, help="*.csv or *.npy: the points, followed by the fields.")
 @click.option("--float64", is_flag=True, help="Compute in float64; default float32.")
 @cli.JSON
 def predict(model: Path, points: Path, out: Path, float64: bool, as_json: bool) -> None:
@@ -67,22 +69,22 @@ def predict(model: Path, points: Path, out: Path, float64: bool, as_json: bool) 
     \b
     kdpinn predict student.safetensors --points points.csv --out values.csv
 
-    A first line of a .csv with the axes' names may put its columns in any order; without it, and in a .npy, they stand
-    as `kdpinn problems` lists the axes. The output has the axes in that order and the fields behind them, in a .csv
-    under a header. Files of any size are read block by block.
+    If the first line of a .csv names the axes, its columns may be in any order; otherwise, and in a .npy, they must be in
+    the order that `kdpinn problems` lists. The output has the axes in that order, followed by the fields, and a .csv has a
+    header. Files of any size are read block by block.
     """
-    from ..models.files import load
-    from ..runs.point_files import predict_file
-
     host.check_file(out, points, model, endings=(".csv", ".npy"))
     host.set_up_jax()
-    done = predict_file(load(model), points, out, dtype="float64" if float64 else "float32")
-    if done.outside:
-        host.say(f"warning: {done.outside} of {done.points} points lie outside the domain the model was trained on")
+    from ..problems.load import load
+    from ..runs.point_files import predict_file
+
+    predicted = predict_file(load(model), points, out, dtype="float64" if float64 else "float32")
+    if predicted.outside:
+        host.say(f"warning: {predicted.outside} of {predicted.points} points lie outside the model's training domain")
     if as_json:
-        host.print_json({"out": str(out), "points": done.points, "outside": done.outside})
+        host.print_json({"out": str(out), "points": predicted.points, "outside": predicted.outside})
     else:
-        click.echo(f"{done.points} points in {out}")
+        click.echo(f"{predicted.points} points in {out}")
 
 
 @click.command()
@@ -90,24 +92,25 @@ def predict(model: Path, points: Path, out: Path, float64: bool, as_json: bool) 
 @click.option(
     "--format",
     "form",
-    type=types.Word("format", types.formats),
+    type=types.Word("format", types.FORMATS),
     metavar="c|onnx|stablehlo",
     required=True,
     help="C99 source and header; an ONNX graph; jax.export and StableHLO bytecode.",
 )
-@click.option("--out", type=types.FILE, required=True, metavar="DIR", help="Folder of the files; made if need be.")
-@click.option("--name", help="Of files, and of symbols in C. Default: the problem's.")
+@click.option("--out", type=types.FILE, required=True, metavar="DIR", help="Output folder; created if necessary.")
+@click.option("--name", help="Name of the files, and prefix of the symbols in C. Default: the problem's name.")
 @cli.JSON
 def export(model: Path, form: str, out: Path, name: str | None, as_json: bool) -> None:
-    """Write a model as a program for another host, with embedding and ansatz inside; float32.
+    """Write a model as a float32 program for another host, including its embedding and ansatz.
 
     \b
     kdpinn export runs/burgers/student.safetensors --format c --out burgers_c
     """
-    from ..models.files import load, measured_errors
+    host.set_up_jax()
+    from ..models.files import measured_errors
+    from ..problems.load import load
     from ..serving.export import FORMATS
 
-    host.set_up_jax()
     paths = FORMATS[form](load(model), out, name=name, metrics=measured_errors(model))
     host.print_json({"files": list(map(str, paths))}) if as_json else click.echo("\n".join(map(str, paths)))
 
@@ -117,46 +120,47 @@ def export(model: Path, form: str, out: Path, name: str | None, as_json: bool) -
 @click.option(
     "--sizes",
     type=types.Counts("SIZES", "numbers of points", "1,1024", types.MOST_POINTS),
-    help="Points a call; default 1,16,256,1024,10000,65536.",
+    help="Points per call; default 1,16,256,1024,10000,65536.",
 )
 @click.option(
-    "--methods", type=types.Words("method", types.methods), metavar="NAMES", help="With commas; default all there are."
+    "--methods", type=types.Words("method", types.METHODS), metavar="NAMES", help="Separated by commas; default all."
 )
 @cli.JSON
 def bench(
     models: Sequence[Path], sizes: tuple[int, ...] | None, methods: tuple[str, ...] | None, as_json: bool
 ) -> None:
-    """Latency of models on one core, by every method there is: XLA, eager, C, ONNX Runtime, NumPy, PyTorch.
+    """Measure the latency of models on one core by every available method: XLA, eager, C, ONNX Runtime, NumPy, PyTorch.
 
     \b
     kdpinn bench runs/burgers/teacher.safetensors runs/burgers/student.safetensors
 
-    Methods and models take turns, call by call, in a process pinned to one core with one thread. With two models the
-    table ends with how much faster the second one is by each method.
+    Methods and models take turns in a process that is pinned to one core with one thread. With two models the table ends
+    with the ratio of their times for each method.
     """
-    from ..models.files import load
-    from ..serving.bench import METHODS, SIZES, bench
+    from ..problems.load import load
+    from ..runs.bench import bench as measure_latency
+    from ..serving.bench.measure import SIZES
 
     for path in models:
-        load(path)  # what is wrong with a file is said before minutes of measuring
-    host.say("measuring on one core; run nothing else on this machine meanwhile")
-    found = bench(models, sizes=sizes or tuple(SIZES), methods=methods or tuple(METHODS))
-    host.print_json(found) if as_json else click.echo(_tables.of_bench(found))
+        load(path)  # report a bad file before minutes of measuring
+    host.say("measuring on one core; keep the machine idle")
+    result = measure_latency(models, sizes=sizes or SIZES, methods=methods or types.METHODS)
+    host.print_json(result) if as_json else click.echo(_tables.of_bench(result))
 
 
 @click.command()
 @click.argument("sources", type=types.FILE, nargs=-1, required=True, metavar="MODEL...|DIR|history.csv")
-@click.option("--out", type=types.FILE, help="The picture, *.png, *.pdf or *.svg; needed but for a folder.")
+@click.option("--out", type=types.FILE, help="The picture, *.png, *.pdf or *.svg; required unless a folder is given.")
 @cli.JSON
 def plot(sources: Sequence[Path], out: Path | None, as_json: bool) -> None:
-    """Draw models of one problem beside its reference with their errors, or the history of their training.
+    """Draw models of one problem next to its reference with their errors, or the history of their training.
 
     \b
     kdpinn plot runs/burgers/teacher.safetensors runs/burgers/student.safetensors --out burgers.png
     kdpinn plot runs/burgers/history.csv --out history.png
     kdpinn plot runs/burgers
 
-    The last draws solution.png and history.png of a run anew, in its folder; with --out it draws the solution there.
+    For a folder, solution.png and history.png are drawn in it again; with --out, only the solution is drawn there.
     """
     first, folder, models = sources[0], sources[0].is_dir(), list(sources)
     if len(sources) > 1 and any(path.is_dir() or path.suffix == ".csv" for path in sources):
@@ -166,33 +170,35 @@ def plot(sources: Sequence[Path], out: Path | None, as_json: bool) -> None:
     if folder:
         models = [p for role in ("teacher", "student") if (p := first / f"{role}.safetensors").exists()]
         if not models:
-            raise click.ClickException(f"{first} holds no teacher.safetensors; give a folder made by kdpinn run")
+            raise click.ClickException(f"{first} holds no teacher.safetensors; give a folder written by kdpinn run")
     solution = None if first.suffix == ".csv" else out or first / "solution.png"
     history = out if first.suffix == ".csv" else first / "history.png" if out is None else None
-    drawn = [picture for picture in (solution, history) if picture]
-    for picture in drawn:
+    pictures = [picture for picture in (solution, history) if picture]
+    for picture in pictures:
         host.check_file(picture, *sources, endings=(".png", ".pdf", ".svg"))
     host.set_up_jax()
     if solution:
         _draw_solution(models, solution)
     if history:
         _draw_history(first / "history.csv" if folder else first, history)
-    host.print_json({"out": list(map(str, drawn))}) if as_json else click.echo("\n".join(map(str, drawn)))
+    host.print_json({"out": list(map(str, pictures))}) if as_json else click.echo("\n".join(map(str, pictures)))
 
 
 def _draw_solution(paths: Sequence[Path], out: Path) -> None:
     from ..evaluation import plots
     from ..evaluation.evaluate import evaluate
-    from ..models.files import load
+    from ..models.files import unique_names
+    from ..problems.load import load
 
-    distinct = len({path.stem for path in paths}) == len(paths)
-    loaded = {path.stem if distinct else str(path): load(path) for path in paths}
-    of = lambda m: (m.problem.name, m.problem.lower, m.problem.upper, *sorted(m.coefficients.items()))
-    if len({of(model) for model in loaded.values()}) > 1:
+    models = {name: load(path) for name, path in unique_names(paths).items()}
+    references = {
+        (m.problem.name, m.problem.lower, m.problem.upper, *sorted(m.coefficients.items())) for m in models.values()
+    }
+    if len(references) > 1:
         raise click.UsageError(
-            "the models differ in problem, coefficients or ranges, so in reference; draw them one by one"
+            "the models differ in problem, coefficients or ranges, and therefore in reference; draw them one by one"
         )
-    plots.solution(loaded, out, metrics={name: evaluate(model) for name, model in loaded.items()})
+    plots.solution(models, out, metrics={name: evaluate(model) for name, model in models.items()})
 
 
 def _draw_history(path: Path, out: Path) -> None:

@@ -13,16 +13,17 @@ from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
 
 from ..base.types import Params
-from ..models.model import Model
+from ..models.model import Model, init_params, network_field
 from ..pde.networks import MLP
 from ..pde.problem import Problem
-from ..pde.sampling import Sampling
 from ..training.distill import ADAPTIVE
 from ..training.fit import fit
-from ..training.objective import Objective, init_params, mean_square_at, network_field
+from ..training.objective import Objective
+from ..training.resampling import Sampling
+from ..training.residuals import mean_square_at
 from ..training.stages import LevenbergMarquardt
 from .estimates import ErrorEstimate, Norm
-from .norms import as_estimate, at_points, field_value, lengths, numbers
+from .norms import as_estimate, at_points, field_value, pointwise_error, scalar_coefficients
 
 #: Levenberg–Marquardt steps of the correction, and its points: half of those a training draws.
 STEPS = 100
@@ -70,7 +71,7 @@ def estimate(model: Model, reason: str) -> ErrorEstimate:
         network = NETWORK.clone(outputs=model.network.outputs)
         terms = {name: term for name, term in problem.terms.items() if name not in problem.enforced}
         weights: dict[str, ArrayLike] = {name: problem.weights.get(name, 1.0) for name in terms}
-        known: dict[str, ArrayLike] = {**numbers(model), "frozen": ravel_pytree(params)[0]}
+        known: dict[str, ArrayLike] = {**scalar_coefficients(model), "frozen": ravel_pytree(params)[0]}
         target = lambda scale: Objective(problem, network, terms, weights, known | {"scale": jnp.asarray(scale)})
         # A fixed key: the same model gets the same number every time.
         begin, fitting = jax.random.split(jax.random.key(0))
@@ -90,7 +91,7 @@ def estimate(model: Model, reason: str) -> ErrorEstimate:
         ratio = _root_loss(scaled, fitted) / before
     corrected = Model(problem, network, fitted, scaled.coefficients)
     z = NORM.samples(model.problem)
-    distance = NORM.size(lengths(corrected, z, at_points(model, field_value, z)))
+    distance = NORM.size(pointwise_error(corrected, z, at_points(model, field_value, z)))
     beta = min(ratio, LARGEST_RATIO)
     assumptions = [
         reason,

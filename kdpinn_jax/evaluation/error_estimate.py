@@ -9,7 +9,7 @@ from ..models.grids import reference_values
 from ..models.model import Model
 from . import correction as _correction
 from .estimates import ErrorEstimate, NoBound, Norm
-from .norms import as_estimate, at_points, field_value, lengths, numbers
+from .norms import as_estimate, at_points, field_value, pointwise_error, scalar_coefficients
 
 
 def error_estimate(
@@ -62,9 +62,9 @@ def true_error(model: Model, norm: Norm) -> float:
         ValueError: the problem has none.
     """
     z = norm.samples(model.problem)
-    coefficients = numbers(model)
+    coefficients = scalar_coefficients(model)
     exact = reference_values(model.problem, coefficients, z.reshape(-1, z.shape[-1]))
-    return norm.size(lengths(model, z, exact.reshape(*z.shape[:2], -1)))
+    return norm.size(pointwise_error(model, z, exact.reshape(*z.shape[:2], -1)))
 
 
 def _alone(model: Model, method: str) -> ErrorEstimate:
@@ -90,12 +90,12 @@ def _check_teacher(model: Model, teacher: Model) -> None:
         its.upper,
     ):
         raise ValueError(f"error_estimate: the teacher solves {its.name!r}; the model solves {ours.name!r}")
-    if numbers(model) != numbers(teacher):
+    if scalar_coefficients(model) != scalar_coefficients(teacher):
         raise ValueError(
-            f"error_estimate: the teacher has coefficients {numbers(teacher)}; the model has {numbers(model)}"
+            f"error_estimate: the teacher has coefficients {scalar_coefficients(teacher)}; the model has {scalar_coefficients(model)}"
         )
 
 
 def _distance(model: Model, other: Model, norm: Norm) -> float:
     z = norm.samples(model.problem)
-    return norm.size(lengths(model, z, np.asarray(at_points(other, field_value, z))))
+    return norm.size(pointwise_error(model, z, np.asarray(at_points(other, field_value, z))))

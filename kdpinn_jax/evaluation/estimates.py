@@ -17,12 +17,12 @@ class Norm:
     """A size of a field, taken over samples of the domain.
 
     Attributes:
-        words: its name.
+        name: what it is called.
         samples: ``problem -> z (t, n, d)``: t times with n points each, which count alike; without time, t = 1.
         size: lengths |e| at the samples (t, n) -> the norm.
     """
 
-    words: str
+    name: str
     samples: Callable[[Problem], Float[np.ndarray, "t n d"]]
     size: Callable[[Float[np.ndarray, "t n"]], float]
 
@@ -52,7 +52,7 @@ class ErrorEstimate:
         return {
             "value": self.value,
             "relative": self.relative,
-            "norm": self.norm.words,
+            "norm": self.norm.name,
             "kind": self.kind,
             "assumptions": list(self.assumptions),
             "parts": dict(self.parts),

@@ -11,11 +11,10 @@ from jax import Array
 from jaxtyping import Float
 
 from ..base.types import Coefficients, Field, Params
-from ..models.model import Model
+from ..models.model import Model, network_field
 from ..pde.networks import MLP
 from ..pde.problem import Problem
-from ..training.objective import network_field
-from ..training.residuals import values
+from ..training.blocks import map_rows
 from .estimates import ErrorEstimate, Kind, NoBound, Norm
 
 #: ``(problem, û, z, coefficients) -> (k,)``: what is wanted at one point; a module's function, so that jit keeps it.
@@ -56,17 +55,17 @@ def _of_piece(
     of_point: OfPoint, problem: Problem, network: MLP, params: Params, coefficients: dict[str, Array], z: Array
 ) -> Array:
     u = network_field(problem, network, params, coefficients)
-    return values(jax.vmap(lambda row: of_point(problem, u, row, coefficients)), z)
+    return map_rows(jax.vmap(lambda row: of_point(problem, u, row, coefficients)), z)
 
 
-def numbers(model: Model) -> dict[str, float]:
+def scalar_coefficients(model: Model) -> dict[str, float]:
     """The coefficients as Python floats.
 
     Raises:
         ValueError: one is not a single number.
     """
     if any(np.size(value) != 1 for value in model.coefficients.values()):
-        raise ValueError(f"error_estimate: coefficients {model.coefficients} must be single numbers")
+        raise ValueError(f"error_estimate: coefficients {model.coefficients} must be single scalar_coefficients")
     return {name: float(value) for name, value in model.coefficients.items()}
 
 
@@ -81,14 +80,21 @@ def headline(problem: Problem) -> list[int]:
     return [problem.fields.index(name) for name in names]
 
 
-def check_domain(problem: Problem, lower: tuple[float, ...], upper: tuple[float, ...]) -> None:
-    """A theorem speaks of one domain and one equation.
+def check_equation(problem: Problem, definition: Problem) -> None:
+    """A theorem holds for one equation, with its conditions, on one domain.
 
     Raises:
-        NoBound: the problem has another domain.
+        NoBound: ``problem`` has another domain or other terms than ``definition``.
     """
-    if not np.allclose((problem.lower, problem.upper), (lower, upper)):
-        raise NoBound(f"the bound is made for the domain {lower} to {upper}, not {problem.lower} to {problem.upper}")
+    if not np.allclose((problem.lower, problem.upper), (definition.lower, definition.upper)):
+        raise NoBound(
+            f"the bound holds on the domain {definition.lower} to {definition.upper}, not {problem.lower} to "
+            f"{problem.upper}"
+        )
+    # Terms are compared by identity, and so are all that ``with_conditions`` and ``load`` return.
+    names = {*problem.terms, *definition.terms}
+    if changed := sorted(name for name in names if problem.terms.get(name) is not definition.terms.get(name)):
+        raise NoBound(f"the bound is derived for {definition.name!r}, and this problem has other terms: {changed}")
 
 
 def bound_with_margin(
@@ -107,14 +113,16 @@ def as_estimate(
     model: Model, norm: Norm, value: float, kind: Kind, assumptions: tuple[str, ...], parts: Mapping[str, float]
 ) -> ErrorEstimate:
     """An ``ErrorEstimate``, with the model's own norm for ``relative``."""
-    own = norm.size(lengths(model, norm.samples(model.problem)))
+    own = norm.size(pointwise_error(model, norm.samples(model.problem)))
     relative = value / own if own > 0 else math.inf
     return ErrorEstimate(
         float(value), float(relative), norm, kind, assumptions, {k: float(v) for k, v in parts.items()}
     )
 
 
-def lengths(model: Model, z: Float[np.ndarray, "t n d"], other: np.ndarray | float = 0.0) -> Float[np.ndarray, "t n"]:
+def pointwise_error(
+    model: Model, z: Float[np.ndarray, "t n d"], other: np.ndarray | float = 0.0
+) -> Float[np.ndarray, "t n"]:
     """|û − other| of the headline's fields at the samples."""
     difference = at_points(model, field_value, z) - other
     return np.linalg.norm(difference[..., headline(model.problem)], axis=-1)

@@ -2,20 +2,22 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from ..base.names import one_line
 from ..base.storage import atomic
 from ..models.grids import grid, reference_values
+from ..models.metrics import Metrics
 from ..models.model import Model
 from ..models.report import StageReport
 from ..pde.problem import Problem
-from .evaluate import Metrics
 
-#: Points an axis of a picture.
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Points per axis of a picture.
 _RESOLUTION = 161
 _DPI = 130
 
@@ -53,7 +55,7 @@ def solution(
         values = {"reference": exact} | values
     shown = {title: _quantity(problem, u) for title, u in values.items()}
     rows = 2 if wrong else 1
-    figure = Figure(figsize=(4.2 * len(shown), 3.4 * rows), layout="constrained")
+    figure = _figure((4.2 * len(shown), 3.4 * rows))
     panels = figure.subplots(rows, len(shown), squeeze=False)
     name = problem.headline[0] if problem.headline else problem.fields[0]
     label = f"|{name}|" if problem.headline and len(problem.headline[1]) > 1 else name
@@ -75,6 +77,12 @@ def solution(
             panel.set_title(_plain(f"error of the {title}"), fontsize=9)
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=_DPI)
+
+
+def _figure(size: tuple[float, float]) -> "Figure":
+    from matplotlib.figure import Figure  # half a second of imports that only a picture needs
+
+    return Figure(figsize=size, layout="constrained")
 
 
 def _plain(text: str) -> str:
@@ -109,7 +117,7 @@ def _quantity(problem: Problem, u: np.ndarray) -> np.ndarray:
 
 
 def _row(
-    figure: Figure,
+    figure: "Figure",
     panels: Iterable[Any],
     values: Mapping[str, np.ndarray],
     axes: list[np.ndarray],
@@ -148,7 +156,7 @@ def history(trainings: Mapping[str, Sequence[StageReport]], path: str | os.PathL
     """
     if not trainings:
         raise ValueError("plots.history: trainings is empty; give at least one")
-    figure = Figure(figsize=(6.0 * len(trainings), 4.2), layout="constrained")
+    figure = _figure((6.0 * len(trainings), 4.2))
     panels = figure.subplots(1, len(trainings), squeeze=False, sharey=True)[0]
     for panel, (title, stages) in zip(panels, trainings.items(), strict=True):
         begun = 0
@@ -198,7 +206,7 @@ def sweep(rows: Sequence[Mapping[str, Any]], varied: Sequence[str], path: str | 
     by, label = (
         ("relative_l2", "relative L2 error") if "relative_l2" in rows[0] else ("fresh_loss", "loss, fresh points")
     )
-    figure = Figure(figsize=(4.2 * len(varied), 3.6), layout="constrained")
+    figure = _figure((4.2 * len(varied), 3.6))
     panels = figure.subplots(1, len(varied), squeeze=False, sharey=True)[0]
     for panel, name in zip(panels, varied, strict=True):
         values = list(dict.fromkeys(row[name] for row in rows))
@@ -225,14 +233,14 @@ def front(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], *, en
     """Draw candidates of a search by their latency and error, the Pareto front as a line, the teacher as a star.
 
     Args:
-        rows: of ``kd.search``'s result: ``ns_a_point``, ``relative_l2``, ``role`` (``"teacher"``, ``"front"``,
+        rows: of ``kd.search``'s result: ``ns_per_point``, ``relative_l2``, ``role`` (``"teacher"``, ``"front"``,
             ``"candidate"``).
         path: the picture. engine, points: what was timed, for the axis.
     """
-    figure = Figure(figsize=(5.6, 4.2), layout="constrained")
+    figure = _figure((5.6, 4.2))
     panel = figure.subplots()
     for role, style in (("candidate", "."), ("front", "o-"), ("teacher", "*")):
-        chosen = sorted((row["ns_a_point"], row["relative_l2"], row["name"]) for row in rows if row["role"] == role)
+        chosen = sorted((row["ns_per_point"], row["relative_l2"], row["name"]) for row in rows if row["role"] == role)
         if chosen:
             panel.plot([x for x, *_ in chosen], [y for _, y, _ in chosen], style, label=role)
         for x, y, name in chosen if role != "candidate" else ():

@@ -1,0 +1,1 @@
+"""Trained networks: models, their reports, errors and files."""

@@ -1,12 +1,14 @@
 """Models on disk: one safetensors file with the weights and, as JSON in its header, everything else.
 
-Nothing in a file is ever executed.
+Nothing in a file is executed.
 """
 
 import itertools
 import json
 import math
 import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,34 +17,36 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from ..base.names import nearest, one_line
+from ..base.names import one_line
 from ..base.storage import atomic, library_versions, read_safetensors
-from ..evaluation.evaluate import Metrics
 from ..pde.networks import MLP
 from ..pde.parametric import parametric
 from ..pde.problem import Problem, with_conditions
-from ..training.stages import Ending
+from .metrics import Metrics
 from .model import Model, embedded_size
-from .report import StageReport
+from .report import StageReport, Status
 
-#: Raised by one whenever an older reader would misread the file.
+#: Incremented whenever an older reader would misread the file.
 FORMAT_VERSION = 2
 _KEY = "kdpinn_jax"
-#: What JSON of another form than ours meets on its way to a model.
+#: The exceptions that JSON with another structure can cause.
 _DAMAGE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
 
 class ModelFileError(ValueError):
-    """A model file that cannot be used; the message names the file, what is wrong with it and what to do."""
+    """A model file that cannot be used; the message names the file, the reason and the remedy."""
 
 
 def save(model: Model, path: str | os.PathLike[str], *, metrics: Metrics | None = None) -> None:
-    """Write the model to one file, whole or not at all.
+    """Write a model to one file, atomically.
 
     Args:
-        model: what to save.
-        path: by custom ``*.safetensors``.
-        metrics: what ``evaluate`` found, kept in the header as ``"errors"``.
+        model: the model to save.
+        path: conventionally ``*.safetensors``.
+        metrics: the result of ``evaluate``, stored in the header under ``"errors"``.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     problem = model.problem
     header = {
@@ -79,12 +83,12 @@ def _summary(report: StageReport) -> dict[str, Any]:
         "stage": report.stage,
         "planned": report.planned,
         "steps": int(report.steps),
-        "ending": Ending(int(report.ending)).name,
+        "ending": Status(int(report.status)).name,
         "why": report.why(),
         "seconds_compiling": float(report.seconds_compiling),
         "seconds": float(report.seconds),
         "fresh_loss": float(report.fresh_loss),
-        # The first record beside the last: how far the loss fell is what a warning goes by.
+        # Warnings depend on how far the loss fell, so the first record is kept with the last.
         "first": _record(report, 0),
         "last": _record(report, -1),
     }
@@ -97,16 +101,16 @@ def _record(report: StageReport, i: int) -> dict[str, Any] | None:
     return {"step": int(report.record_steps[i]), "seconds": float(report.record_seconds[i]), "mean_squares": numbers}
 
 
-def _restored(summary: dict[str, Any]) -> StageReport:
+def _report(summary: dict[str, Any]) -> StageReport:
     records = [record for record in (summary["first"], summary["last"]) if record is not None]
     names = records[0]["mean_squares"] if records else ()
     if records and "loss" not in names:
-        raise ValueError("a record without its loss")
+        raise ValueError("a record without a loss")
     return StageReport(
         stage=str(summary["stage"]),
         planned=int(summary["planned"]),
         steps=int(summary["steps"]),
-        ending=int(Ending[summary["ending"]]),
+        status=int(Status[summary["ending"]]),
         record_steps=np.asarray([int(record["step"]) for record in records], int),
         history={str(name): np.asarray([float(r["mean_squares"][name]) for r in records]) for name in names},
         fresh_loss=float(summary["fresh_loss"]),
@@ -120,7 +124,7 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The JSON header of a model file: format version, problem, network, versions, training record, errors.
 
     Raises:
-        ModelFileError: no such file, not a model of ours, truncated, or of another format version.
+        ModelFileError: no such file, not a model file, truncated, or of another format version.
     """
     return _read(path)[0]
 
@@ -134,8 +138,8 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nd
         header.update(json.loads(metadata[_KEY]))
         if (found := header.get("format_version")) != FORMAT_VERSION:
             raise ModelFileError(
-                f"{path}: format version {one_line(repr(found))}, this library reads {FORMAT_VERSION}; "
-                "use the version that wrote it"
+                f"{path}: format version {one_line(repr(found))}, but this library reads {FORMAT_VERSION}; "
+                "use the library version that wrote it"
             )
 
     try:
@@ -146,19 +150,19 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nd
         raise ModelFileError(f"{path}: a safetensors file, but not one written by this library") from None
     except (SafetensorError, OSError, MemoryError, *_DAMAGE) as error:
         raise ModelFileError(
-            f"{path}: not a readable model file, truncated or damaged ({one_line(error)}); make it anew"
+            f"{path}: not a readable model file, truncated or damaged ({one_line(error)}); create it again"
         ) from None
 
 
 def _damaged(path: str | os.PathLike[str], error: Exception) -> ModelFileError:
-    return ModelFileError(f"{path}: header damaged ({type(error).__name__}: {one_line(error)}); make the model anew")
+    return ModelFileError(f"{path}: header damaged ({type(error).__name__}: {one_line(error)}); create the model again")
 
 
 def measured_errors(path: str | os.PathLike[str]) -> Metrics | None:
-    """What ``evaluate`` had found when the file was written, if it was saved with it.
+    """The metrics that the model was saved with, or None.
 
     Raises:
-        ModelFileError: what ``read_header`` raises, or errors of another form.
+        ModelFileError: as in ``read_header``, or errors with another structure.
     """
     errors = read_header(path).get("errors")
     try:
@@ -167,24 +171,23 @@ def measured_errors(path: str | os.PathLike[str]) -> Metrics | None:
         raise _damaged(path, error) from None
 
 
-def load(path: str | os.PathLike[str], *, problem: Problem | None = None) -> Model:
-    """A model from a file written by ``save``, in the file's precision (float32 where float64 is not enabled).
+def read_model(path: str | os.PathLike[str], problem: Problem | Callable[[str], Problem]) -> Model:
+    """Read a model; ``problems.load`` is the public function.
 
     Args:
         path: the file.
-        problem: the problem it solves, for one that does not come with the library; of a parametric one the problem
-            it was made of will do.
+        problem: the problem that the model solves, or a function that finds a problem by its name.
 
     Raises:
-        ModelFileError: what ``read_header`` raises, an unknown problem, a network or domain that does not fit it,
-            missing, mis-shaped or non-finite weights.
+        ModelFileError: as in ``read_header``; a network or domain that does not fit the problem; missing, mis-shaped or
+            non-finite weights; or an error of the function, with the path in front.
     """
     header, tensors = _read(path)
     try:
-        problem = _problem_of(path, header, problem)
+        problem = _matching_problem(path, header, problem)
         network = MLP(tuple(header["network"]["hidden"]), header["network"]["activation"], header["network"]["outputs"])
         coefficients = {str(name): float(value) for name, value in header["coefficients"].items()}
-        training = tuple(_restored(summary) for summary in header["training"])
+        training = tuple(_report(summary) for summary in header["training"])
     except ModelFileError:
         raise
     except _DAMAGE as error:
@@ -193,23 +196,20 @@ def load(path: str | os.PathLike[str], *, problem: Problem | None = None) -> Mod
         raise ModelFileError(f"{path}: coefficients {one_line(coefficients)} do not fit problem {problem.name!r}")
     if network.outputs != (problem.outputs or len(problem.fields)):
         raise ModelFileError(f"{path}: the network has {network.outputs} outputs, which do not fit {problem.name!r}")
-    return Model(
-        problem, network, _params(path, network.layers(embedded_size(problem)), tensors), coefficients, training
-    )
+    params = _params(path, network.layers(embedded_size(problem)), tensors)
+    return Model(problem, network, params, coefficients, training)
 
 
-def _problem_of(path: str | os.PathLike[str], header: dict[str, Any], problem: Problem | None) -> Problem:
-    from ..problems import ALL  # here, so that a file can be read and checked without loading every problem
-
-    name = header["problem"]
-    if problem is None:
-        if name not in ALL:
-            raise ModelFileError(
-                f"{path}: problem {one_line(repr(name))} does not come with the library{nearest(one_line(name), ALL)}; "
-                "give your own as load(path, problem=…)"
-            )
-        problem = with_conditions(ALL[name], header["conditions"])
-    # A file without the line is of one equation. A problem given may be the family or the equation it is made of.
+def _matching_problem(
+    path: str | os.PathLike[str], header: dict[str, Any], problem: Problem | Callable[[str], Problem]
+) -> Problem:
+    """The problem of a file, with its conditions and its parametric family, if the file agrees with it."""
+    if not isinstance(problem, Problem):
+        try:
+            problem = with_conditions(problem(header["problem"]), header["conditions"])
+        except ModelFileError as error:
+            raise ModelFileError(f"{path}: {error}") from None
+    # A header without "family" is from a single equation. The problem passed in may be the family or its equation.
     family = header.get("family", [])
     if family and not problem.family:
         ranges = zip(header["lower"][-len(family) :], header["upper"][-len(family) :], strict=True)
@@ -225,8 +225,9 @@ def _problem_of(path: str | os.PathLike[str], header: dict[str, Any], problem: P
     ):
         theirs = family if what == "family" else header[what]
         if theirs != ours:
-            theirs = one_line(repr(theirs))
-            raise ModelFileError(f"{path}: {what} is {theirs} in the file and {ours!r} in the problem given")
+            raise ModelFileError(
+                f"{path}: {what} is {one_line(repr(theirs))} in the file and {ours!r} in the problem given"
+            )
     return problem
 
 
@@ -245,9 +246,17 @@ def _params(path: str | os.PathLike[str], layers: tuple[int, ...], tensors: dict
     for name in expected:
         layer, part = name.split(".")
         tensor = tensors[name]
-        with np.errstate(over="ignore"):  # a number too large for float32 is found out as infinite
+        with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite and is rejected
             cast = tensor.astype(jax.dtypes.canonicalize_dtype(tensor.dtype))
         if tensor.dtype not in (np.float32, np.float64) or not np.isfinite(cast).all():
-            raise ModelFileError(f"{path}: weights {name} are not finite floating-point numbers; make the model anew")
+            raise ModelFileError(
+                f"{path}: weights {name} are not finite floating-point numbers; create the model again"
+            )
         params.setdefault(layer, {})[part] = jnp.asarray(cast)
     return params
+
+
+def unique_names(paths: Sequence[Path]) -> dict[str, Path]:
+    """A name for each file: its name without folder and suffix, or the whole path if two files share that."""
+    unique = len({path.stem for path in paths}) == len(paths)
+    return {path.stem if unique else str(path): path for path in paths}

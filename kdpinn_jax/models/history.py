@@ -10,8 +10,7 @@ import numpy as np
 
 from ..base.names import one_line
 from ..base.storage import write_csv
-from ..training.stages import Ending
-from .report import StageReport
+from .report import StageReport, Status
 
 #: A history is a few hundred kilobytes; its rows take thirty times their bytes in memory.
 LARGEST = 20_000_000
@@ -92,7 +91,7 @@ def _report(rows: list[dict[str, str]]) -> StageReport:
         stage=rows[0]["stage"],
         planned=int(steps[-1]),
         steps=int(steps[-1]),
-        ending=int(Ending.RUNNING),
+        status=int(Status.RUNNING),
         record_steps=steps,
         history={name: np.asarray([float(row[name]) for row in rows]) for name in names},
         fresh_loss=np.nan,

@@ -1,4 +1,4 @@
-"""A trained network as one value: callable, a pytree, saved in one file (``_files``)."""
+"""A trained network as one value: callable, a pytree, saved in one file (``files``)."""
 
 import functools
 from dataclasses import dataclass
@@ -10,11 +10,46 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from ..base.types import Field, Params
+from ..base.types import Coefficients, Field, Params
 from ..pde.networks import MLP, count_parameters
 from ..pde.problem import Problem
-from ..training.objective import network_field
 from .report import StageReport
+
+
+def network_field(problem: Problem, network: MLP, params: Params, coefficients: Coefficients) -> Field:
+    """The solution as a function of one point: embedding, then network, then ansatz.
+
+    Args:
+        problem: supplies the embedding and the ansatz.
+        network: with as many outputs as the problem needs.
+        params: the network's parameters.
+        coefficients: passed to the ansatz.
+
+    Returns:
+        The field z (d,) -> u (m,).
+    """
+    embed = problem.embedding
+
+    def net(z: Float[Array, " d"]) -> Float[Array, " outputs"]:
+        return jnp.asarray(network.apply({"params": params}, embed(z)))
+
+    if problem.ansatz is None:
+        return net
+    ansatz = problem.ansatz
+    return lambda z: ansatz(net, z, coefficients)
+
+
+@functools.partial(jax.jit, static_argnames=("problem", "network"))
+def init_params(problem: Problem, network: MLP, key: Array) -> Params:
+    """Initial parameters, in float64 if JAX has it enabled and in float32 otherwise."""
+    z = jnp.asarray(problem.lower, jnp.zeros(()).dtype)
+    embed = problem.embedding
+    return network.init(key, embed(z))["params"]
+
+
+def precision(params: Params) -> jnp.dtype:
+    """The parameters' floating-point type."""
+    return jax.tree.leaves(params)[0].dtype
 
 
 @functools.partial(
@@ -24,11 +59,14 @@ from .report import StageReport
 )
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A problem's solution as a network. Called on points (n, d) it gives the fields (n, m).
+    """A problem's solution as a network. Called on points (n, d), it returns the fields (n, m).
 
     Attributes:
-        problem, network: static. params, coefficients: dynamic.
-        training: a report of each stage it went through.
+        problem: what it solves; static under jit.
+        network: its architecture; static under jit.
+        params: its parameters; dynamic.
+        coefficients: the coefficients it was trained at; dynamic.
+        training: one report per stage of its training.
     """
 
     problem: Problem
@@ -41,14 +79,10 @@ class Model:
         """The fields at points z (n, d), columns as ``problem.axes``, in the parameters' precision. Jitted once.
 
         Raises:
-            ValueError: z is not (n, d).
+            ValueError: z is not of shape (n, d).
         """
         z = jnp.asarray(z, self.dtype)
-        if z.ndim != 2 or z.shape[1] != len(self.problem.axes):
-            raise ValueError(
-                f"points have shape {z.shape}; expected (n, {len(self.problem.axes)}) with the columns "
-                f"{', '.join(self.problem.axes)}"
-            )
+        check_points(z.shape, self.problem)
         return _values(self.problem, self.network, self.params, self.coefficients, z)
 
     @property
@@ -57,9 +91,9 @@ class Model:
         return network_field(self.problem, self.network, self.params, self.coefficients)
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> jnp.dtype:
         """The parameters' floating-point type."""
-        return jax.tree.leaves(self.params)[0].dtype
+        return precision(self.params)
 
     @property
     def parameters(self) -> int:
@@ -77,6 +111,14 @@ def _values(problem: Problem, network: MLP, params: Params, coefficients: dict[s
     return jax.vmap(network_field(problem, network, params, coefficients))(z)
 
 
+def check_points(shape: tuple[int, ...], problem: Problem) -> None:
+    """Raise ValueError unless ``shape`` is (n, d)."""
+    if len(shape) != 2 or shape[1] != len(problem.axes):
+        raise ValueError(
+            f"points have shape {shape}; expected (n, {len(problem.axes)}) with columns {', '.join(problem.axes)}"
+        )
+
+
 def embedded_size(problem: Problem) -> int:
-    """The number of network inputs the problem's embedding makes of its d coordinates."""
+    """The number of network inputs that the problem's embedding makes of its d coordinates."""
     return jax.eval_shape(problem.embedding, jax.ShapeDtypeStruct((len(problem.axes),), jnp.zeros(()).dtype)).shape[0]

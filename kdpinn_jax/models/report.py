@@ -1,5 +1,6 @@
-"""What a training says of itself: how each stage went, and what an interruption leaves."""
+"""Reports of a training: how each stage ended, its history, and warnings derived from both."""
 
+import enum
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +10,26 @@ import jax
 import numpy as np
 
 from ..base.types import Params
-from ..training.stages import Ending
+
+
+class Status(enum.IntEnum):
+    """Why a stage ended. An integer inside jit and vmap; ``StageReport.why`` describes it."""
+
+    RUNNING = 0
+    COMPLETED = 1
+    CONVERGED = 2
+    NON_FINITE = 3
+    LINE_SEARCH_FAILED = 4
+    TIME_BUDGET = 5
+    INTERRUPTED = 6
+    STALLED = 7
 
 
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=[
         "steps",
-        "ending",
+        "status",
         "record_steps",
         "history",
         "fresh_loss",
@@ -28,23 +41,26 @@ from ..training.stages import Ending
 )
 @dataclass(frozen=True)
 class StageReport:
-    """How a stage went. A pytree of arrays: under vmap every member has its own.
+    """How a stage ended, and its history. A pytree of arrays: under vmap every member has its own.
 
     Attributes:
-        stage: its class's name. planned: the steps it was given. steps: the steps it took.
-        ending: an ``Ending``; ``why()`` puts it in words.
-        record_steps: (records,) the step after which each record was taken.
+        stage: the name of the stage's class.
+        planned: the number of steps it was given.
+        steps: the number of steps it took.
+        status: a ``Status``; ``why()`` describes it.
+        record_steps: (records,) the number of steps taken at each record.
         history: ``{term: (records,)}``, the unweighted mean square of every term at the training points;
-            ``"loss"``, their weighted sum; with an error monitor also ``"relative_l2"``.
-        fresh_loss: the loss at the end at points training did not see, drawn evenly; NaN where nothing was trained.
-        seconds_compiling, seconds: wall time; NaN inside jit or vmap, where there is no clock.
-        record_seconds: (records,) wall time since the stage began, compiling left out.
+            ``"loss"``, their weighted sum; and with an error monitor ``"relative_l2"``.
+        fresh_loss: the loss at the end, at evenly drawn points that training did not see; NaN if no step was taken.
+        seconds_compiling: wall time spent compiling; NaN inside jit or vmap, where there is no clock.
+        seconds: wall time without compiling; NaN inside jit or vmap.
+        record_seconds: (records,) wall time since the stage began, without compiling.
     """
 
     stage: str
     planned: int
     steps: Any
-    ending: Any
+    status: Any
     record_steps: Any
     history: dict[str, Any]
     fresh_loss: Any
@@ -53,84 +69,99 @@ class StageReport:
     record_seconds: Any
 
     @property
-    def went_wrong(self) -> bool:
-        """Whether the stage ended by a failure, and not by its steps, its budget or its caller."""
-        return Ending(int(self.ending)) in (Ending.NON_FINITE, Ending.LINE_SEARCH_FAILED, Ending.STALLED)
+    def failed(self) -> bool:
+        """Whether a failure ended the stage, rather than its step count, its time budget or its caller."""
+        return Status(int(self.status)) in (Status.NON_FINITE, Status.LINE_SEARCH_FAILED, Status.STALLED)
 
     def why(self) -> str:
-        """Why the stage ended, in words, with what to try where something went wrong."""
-        ending, steps = Ending(int(self.ending)), int(self.steps)
+        """Why the stage ended, and after a failure what to try."""
+        status, steps = Status(int(self.status)), int(self.steps)
         at = f"at step {steps} of {self.planned}"
-        if ending is Ending.NON_FINITE:
-            cure = (
+        if status is Status.NON_FINITE:
+            remedy = (
                 "lower the learning rate" if self.stage == "Adam" else "look for √, log or a division in the residual"
             )
-            return f"non-finite loss {at}; kept the last finite parameters: {cure}, or lower the weights"
-        if ending is Ending.LINE_SEARCH_FAILED:
+            return f"non-finite loss {at}; kept the last finite parameters: {remedy}, or lower the weights"
+        if status is Status.LINE_SEARCH_FAILED:
             cause = "before any progress" if steps <= 2 else "no lower loss along the gradient"
             return (
                 f"line search failed {at} ({cause}): use float64 (jax_enable_x64), more Adam steps first, or new points"
             )
-        if ending is Ending.STALLED:
+        if status is Status.STALLED:
             return (
-                f"stalled {at}: no step lowers the loss, however small: it is at this precision's rounding, or at a "
-                "local minimum: use float64 (jax_enable_x64), new points, or another seed"
+                f"stalled {at}: no step lowers the loss, however small, because the loss has reached rounding error or "
+                "a local minimum: use float64 (jax_enable_x64), new points, or another seed"
             )
         return {
-            Ending.RUNNING: f"still running {at}",
-            Ending.COMPLETED: f"completed its {steps} steps",
-            Ending.CONVERGED: f"converged {at}",
-            Ending.TIME_BUDGET: f"time budget spent {at}",
-            Ending.INTERRUPTED: f"interrupted {at}",
-        }[ending]
+            Status.RUNNING: f"still running {at}",
+            Status.COMPLETED: f"completed its {steps} steps",
+            Status.CONVERGED: f"converged {at}",
+            Status.TIME_BUDGET: f"time budget spent {at}",
+            Status.INTERRUPTED: f"interrupted {at}",
+        }[status]
 
 
-#: What counts as suspicious: a loss on fresh points this many times that at the training points, a loss that fell by
-#: less than this factor, an error this large.
+#: Thresholds of the warnings: the ratio of the loss on fresh points to that on the training points, the factor by
+#: which the loss must fall, and the relative error.
 OVERFITTED, NO_PROGRESS, WRONG = 100.0, 2.0, 0.1
-#: A loss below this share of the first is as good as zero, whatever its ratio to another.
+#: A loss below this fraction of the first one counts as zero.
 ROUNDING = 1e-15
 
 
-def warnings(stages: Sequence[StageReport]) -> tuple[str, ...]:
-    """What looks wrong in a training, a line each in plain words with what to try; empty where nothing does."""
+def diagnose(stages: Sequence[StageReport]) -> tuple[str, ...]:
+    """Warnings about a training, each one line with what to try; empty if nothing looks wrong.
+
+    Args:
+        stages: the reports of ``model.training``.
+    """
     trained = [report for report in stages if len(report.record_steps)]
     if not trained:
         return ()
-    found, last = [], trained[-1]
-    # Stages on other terms, such as an imitation of the teacher, have another loss.
-    alike = [report for report in trained if report.history.keys() == last.history.keys()]
-    loss, first = float(last.history["loss"][-1]), float(alike[0].history["loss"][0])
+    problems, last = [], trained[-1]
+    # Stages on other terms, such as the imitation of a teacher, have a different loss.
+    comparable = [report for report in trained if report.history.keys() == last.history.keys()]
+    loss, first = float(last.history["loss"][-1]), float(comparable[0].history["loss"][0])
     fresh, error = float(last.fresh_loss), float(last.history.get("relative_l2", [np.nan])[-1])
     if fresh > max(OVERFITTED * loss, ROUNDING * first):
-        found.append(
-            f"the loss is {fresh:.1e} on fresh points and {loss:.1e} on the training points: it fits its points, not "
-            "the equation between them; draw points anew (Sampling(every=...), adaptive=('residual',)) or take more"
+        problems.append(
+            f"the loss is {fresh:.1e} on fresh points and {loss:.1e} on the training points: the network fits its "
+            "points and not the equation between them; redraw the points "
+            "(Sampling(every=..., adaptive=('residual',))) or use more of them"
         )
-    if sum(len(report.record_steps) for report in alike) > 1 and loss * NO_PROGRESS > first:
-        found.append(
-            f"the loss fell only from {first:.1e} to {loss:.1e}: no progress; give it more time, another seed, a wider "
-            "network, or more weight to the term that stays large"
+    if sum(len(report.record_steps) for report in comparable) > 1 and loss * NO_PROGRESS > first:
+        problems.append(
+            f"no progress: the loss fell only from {first:.1e} to {loss:.1e}; try more time, another seed, a wider "
+            "network, or more weight on the term that stays large"
         )
     elif error > WRONG:
-        found.append(
-            f"the loss fell from {first:.1e} to {loss:.1e} and yet the solution is {100 * error:.0f} % off the "
-            "reference: not there yet, or stuck in a wrong solution (a front in the wrong place); give it time, draw "
-            "points where the residual is large (adaptive=('residual',)), build the conditions in "
-            "(conditions='hard') or weigh them more, or take another seed"
+        problems.append(
+            f"the loss fell from {first:.1e} to {loss:.1e}, but the solution differs from the reference by "
+            f"{100 * error:.0f} %: it has not converged, or it has converged to a wrong solution (such as a front in "
+            "the wrong place); try more time, points where the residual is large (adaptive=('residual',)), hard "
+            "conditions (conditions='hard') or larger weights on the conditions, or another seed"
         )
-    return tuple(found)
+    return tuple(problems)
 
 
 class Fit(NamedTuple):
-    """What ``fit`` returns: the parameters, and a report of each stage that began."""
+    """The result of ``fit``.
+
+    Attributes:
+        params: the final parameters.
+        stages: one report per stage that began.
+    """
 
     params: Params
     stages: tuple[StageReport, ...]
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C during training. ``fit`` holds what there is; ``model`` too where a model was being trained."""
+    """Ctrl-C during training.
+
+    Attributes:
+        fit: the parameters and reports at the interruption.
+        model: the model at the interruption, if a model was being trained.
+    """
 
     def __init__(self, fit: Fit) -> None:
         super().__init__(_why(fit.stages[-1]) if fit.stages else "interrupted before the first step")
@@ -139,7 +170,7 @@ class TrainingInterrupted(KeyboardInterrupt):
 
 
 def _why(report: StageReport) -> str:
-    """Why a stage ended; of a batch, how far it had come."""
-    if np.ndim(report.ending) == 0:
+    """Why a stage ended; for a batch, how far it had come."""
+    if np.ndim(report.status) == 0:
         return report.why()
     return f"interrupted at step {int(np.max(report.steps))} of {report.planned}"

@@ -24,7 +24,7 @@ from .model import Model
 _SLACK = 1e-9
 
 
-def continued(before: Model, term: str | Term = "initial") -> Term:
+def initial_from(before: Model, term: str | Term = "initial") -> Term:
     """The initial term of the next window: u(t₀, x) = before(t₁, x), t₀ and t₁ the ends of the problem's time axis.
 
         second = kd.train_teacher(problem, key, terms={"initial": kd.continued(first)})
@@ -67,7 +67,7 @@ def _handed_over(before: Model, draw: Partial, key: Array, n: int) -> Float[Arra
     return jax.lax.stop_gradient(jnp.concatenate([z, jax.vmap(before.field)(ends).astype(z.dtype)], axis=1))
 
 
-def in_windows(models: Sequence[Model], z: ArrayLike) -> Float[Array, "n m"]:
+def predict_windows(models: Sequence[Model], z: ArrayLike) -> Float[Array, "n m"]:
     """The fields at global times: with time axis [t₀, t₁], window i holds t₀ + i (t₁ − t₀) ≤ t < t₀ + (i + 1)(t₁ − t₀).
 
     Args:

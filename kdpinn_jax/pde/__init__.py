@@ -1,0 +1,1 @@
+"""PDEs as values: problems with their terms, conditions, derivatives, samplers, embeddings and networks."""

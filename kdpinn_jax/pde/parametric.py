@@ -14,7 +14,8 @@ from jaxtyping import Float
 
 from ..base.names import nearest
 from ..base.types import Coefficients, Field
-from .problem import Problem, Term, scale_to_unit
+from .embedding import scale_to_unit
+from .problem import Problem, Term
 from .sampling import Sampler, box
 
 Range = tuple[float, float]

@@ -1,21 +1,19 @@
-"""Where the points of a term come from: boxes and their faces, unions, and a schedule for drawing them anew.
+"""Samplers: pure functions ``(key, n) -> (n, columns)`` that draw points from boxes, their faces, and unions.
 
-A sampler is a pure function ``(key, n) -> (n, columns)``. All three designs are written in JAX, so that a whole
-training can be vmapped over keys.
+All designs are written in JAX, so that a whole training can be vmapped over keys.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, PRNGKeyArray, UInt32
-from scipy.stats import qmc
+from jaxtyping import Float
 
-Sampler = Callable[[PRNGKeyArray | UInt32[Array, " 2"], int], Float[Array, "n columns"]]
+from ..base.types import Sampler
+
 Design = Literal["uniform", "latin_hypercube", "sobol"]
 
 #: Sobol points carry 32 bits; the random shift flips bits, so a point needs all of them.
@@ -34,11 +32,13 @@ def _latin_hypercube(key: Array, n: int, d: int) -> Array:
 
 
 def _sobol(key: Array, n: int, d: int) -> Array:
-    """Sobol points under a random digital shift (XOR), which keeps the net's balance and makes each draw unbiased."""
+    """Sobol points under a random digital shift (XOR), which preserves the net's balance and makes each draw unbiased."""
+    from scipy.stats import qmc  # scipy.stats takes a third of a second to import
+
     points = qmc.Sobol(d, scramble=False, bits=_SOBOL_BITS).random_base2(max(n - 1, 1).bit_length())[:n]
     bits = jnp.asarray((points * 2.0**_SOBOL_BITS).astype(np.uint32))
     shifted = bits ^ jax.random.bits(key, (1, d), jnp.uint32)
-    # Half a step up: no point lies on the faces of the box. In float32 the largest integers still round up to 1.
+    # Half a step is added so that no point lies on a face of the box; in float32 the largest integers still round to 1.
     return jnp.clip((shifted.astype(jnp.zeros(()).dtype) + 0.5) / 2.0**_SOBOL_BITS, 0.0, 1.0)
 
 
@@ -52,24 +52,25 @@ _DESIGNS: dict[str, Callable[[Array, int, int], Array]] = {
 def box(
     lower: Sequence[float], upper: Sequence[float], design: Design = "sobol", *, logarithmic: Collection[int] = ()
 ) -> Sampler:
-    """A sampler of the box [lower, upper]; an axis with lower == upper stays there, which makes faces and edges.
+    """A sampler of the box [lower, upper]. An axis with lower == upper is held fixed, which samples a face or an edge.
 
     Args:
-        lower, upper: d numbers each, in the units of the axes.
+        lower: d numbers, in the units of the axes.
+        upper: d numbers, in the units of the axes.
         design: ``"uniform"`` (independent points), ``"latin_hypercube"`` or ``"sobol"`` (randomised).
-        logarithmic: the axes that are sampled evenly in their logarithm; both ends are positive there.
+        logarithmic: the axes that are sampled uniformly in their logarithm; both ends must be positive there.
 
     Returns:
         ``(key, n) -> (n, d)``.
 
     Raises:
-        ValueError: lengths differ, an upper end lies below its lower end, or the design is unknown.
+        ValueError: the lengths differ, an upper end is less than its lower end, or the design is unknown.
     """
     lower, upper = tuple(map(float, lower)), tuple(map(float, upper))
     if len(lower) != len(upper) or not lower:
-        raise ValueError(f"box: lower has {len(lower)} numbers and upper {len(upper)}; give one of each per axis")
+        raise ValueError(f"box: lower has {len(lower)} numbers and upper {len(upper)}; expected one per axis in each")
     if any(not (a <= b) for a, b in zip(lower, upper, strict=True)):
-        raise ValueError(f"box: lower={lower} must not exceed upper={upper} on any axis; swap them")
+        raise ValueError(f"box: lower={lower} must not exceed upper={upper} on any axis; swap the ends")
     if design not in _DESIGNS:
         raise ValueError(f"box: design={design!r} is unknown; use one of {', '.join(_DESIGNS)}")
 
@@ -86,7 +87,17 @@ def box(
 
 
 def faces(lower: Sequence[float], upper: Sequence[float], axes: Sequence[int], design: Design = "sobol") -> Sampler:
-    """A sampler of both faces of the box across each of ``axes``: (key, n) -> (n, d), n shared out evenly."""
+    """A sampler of the faces of a box.
+
+    Args:
+        lower: lower corner of the box, d numbers.
+        upper: upper corner of the box, d numbers.
+        axes: the axes whose lower and upper faces are sampled.
+        design: as in ``box``.
+
+    Returns:
+        ``(key, n) -> (n, d)``, with n divided evenly among the faces.
+    """
     ends = []
     for axis in axes:
         for end in (lower[axis], upper[axis]):
@@ -97,7 +108,7 @@ def faces(lower: Sequence[float], upper: Sequence[float], axes: Sequence[int], d
 
 
 def union(*samplers: Sampler) -> Sampler:
-    """A sampler of several sets at once, n shared out evenly (the first ones get the remainder)."""
+    """A sampler of several sets, with n divided evenly among them (the first ones get the remainder)."""
 
     def sample(key: Array, n: int) -> Float[Array, "n columns"]:
         counts = [n // len(samplers) + (i < n % len(samplers)) for i in range(len(samplers))]
@@ -105,58 +116,3 @@ def union(*samplers: Sampler) -> Sampler:
         return jnp.concatenate([draw(k, c) for draw, k, c in zip(samplers, keys, counts, strict=True) if c])
 
     return sample
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """When a stage draws its points anew, how many of them, and whether where the residual is large.
-
-    Attributes:
-        every: steps between draws; 0 keeps the stage's first points to its end, 1 has new ones from the first step on.
-        adaptive: names of the terms drawn, after the first points, with probability p ∝ |r|/mean|r| + 1 from
-            ``candidates`` times as many fresh ones (Wu, Zhu, Tan, Kartha & Lu 2023, eq. 2 with k = c = 1).
-        candidates: fresh points drawn for each adaptive point kept.
-        replace: the share of the points, the oldest, that a draw replaces once the warm phase is over, rounded to one
-            in a whole number: the loss then changes little from draw to draw.
-        warm: the steps during which every draw replaces all points.
-        unbiased: after the warm phase, weigh each adaptive point by the inverse of its probability, so that the
-            expected loss is that of points drawn evenly.
-        share: the share of each term's count that is drawn.
-    """
-
-    every: int = 0
-    adaptive: tuple[str, ...] = ()
-    candidates: int = 10
-    replace: float = 1.0
-    warm: int = 0
-    unbiased: bool = False
-    share: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name, least in (("every", 0), ("candidates", 1), ("warm", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"Sampling: {name}={getattr(self, name)} must be at least {least}")
-        if self.adaptive and not self.every:
-            raise ValueError(
-                f"Sampling: adaptive={self.adaptive} needs every=… steps: the first points are drawn evenly"
-            )
-        for name in ("replace", "share"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"Sampling: {name}={getattr(self, name)} must be above 0 and at most 1")
-
-    def points(self, count: int) -> int:
-        """How many points of a term with this count are drawn."""
-        return max(1, round(self.share * count))
-
-
-def choose_by_size(key: Array, sizes: Float[Array, " c"], n: int) -> tuple[Array, Float[Array, " n"]]:
-    """n of c indices, p ∝ size/mean(size) + 1, and for each 1/(c p), which makes a weighted mean over them unbiased.
-
-    Systematic resampling: n equally spaced levels of the cumulative p under one random shift, so that an index comes
-    up ⌊n p⌋ or ⌈n p⌉ times (Kitagawa 1996). What repeats in the order of the indices repeats in the choice: sort them.
-    """
-    p = sizes / (jnp.mean(sizes) + jnp.finfo(sizes.dtype).tiny) + 1.0
-    p = p / jnp.sum(p)
-    levels = (jnp.arange(n, dtype=p.dtype) + jax.random.uniform(key, dtype=p.dtype)) / n
-    chosen = jnp.minimum(jnp.searchsorted(jnp.cumsum(p), levels), len(p) - 1)
-    return chosen, 1 / (len(p) * p[chosen])

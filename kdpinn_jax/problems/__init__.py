@@ -1,4 +1,4 @@
-"""The problems that come with the library, by name. A new one is a file beside these and a line here."""
+"""The problems shipped with the library, by name. A new one is a file in this folder and a line here."""
 
 from ..pde.problem import Problem
 from .allen_cahn import allen_cahn

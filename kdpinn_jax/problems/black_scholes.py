@@ -10,8 +10,6 @@ from ..pde.conditions import dirichlet
 from ..pde.derivatives import derivative, two_derivatives
 from ..pde.problem import Problem, Term
 from ..pde.sampling import box
-from .bounds.black_scholes import bound
-from .references.black_scholes import black_scholes as reference
 
 T, S = 0, 1
 LOWER, UPPER = (0.0, 0.0), (1.0, 3.0)
@@ -30,12 +28,12 @@ def payoff(z, c):
 
 
 def upper_value(z, c):
-    """V(t, 3) = 3 − e^{−r(1−t)} + P: the value far in the money, and what a put is worth there, by put–call parity."""
+    """V(t, 3) = 3 − e^{−r(1−t)} + P: the value far in the money plus the value of a put, by put–call parity."""
     return upper_end(z[:1], c)
 
 
 def upper_end(t, c):
-    """V(t, 3) at times (n,). P(t) = e^{−rτ} Φ(−d₂) − 3 Φ(−d₁), Φ by erf alone, which costs less than norm.cdf."""
+    """V(t, 3) at times (n,). P(t) = e^{−rτ} Φ(−d₂) − 3 Φ(−d₁), with Φ from erf, which is cheaper than norm.cdf."""
     tau, sigma, r = 1 - t, c["sigma"], c["r"]
     alive = tau > 0
     width = sigma * jnp.sqrt(jnp.where(alive, tau, 1.0))
@@ -47,8 +45,11 @@ def upper_end(t, c):
 
 
 def bachelier(t, s, c):
-    """E[max(F + σ√τ ξ, 0)] = F Φ(F/w) + w φ(F/w), F = s − e^{−rτ}, w = σ√τ, τ = 1 − t: the pay-off at maturity and
-    smoothed before, with the kink of the exact value. Source: Bachelier (1900); the forward F carries the interest."""
+    """E[max(F + σ√τ ξ, 0)] = F Φ(F/w) + w φ(F/w), F = s − e^{−rτ}, w = σ√τ, τ = 1 − t.
+
+    It equals the pay-off at maturity and is smooth before, with the same kink as the exact value. The forward F includes
+    the interest. Source: Bachelier (1900).
+    """
     tau = 1 - t
     forward = s - jnp.exp(-c["r"] * tau)
     alive = tau > 0
@@ -58,7 +59,7 @@ def bachelier(t, s, c):
 
 
 def ansatz(net, z, c):
-    """V = lift + τ S (3 − S) N(t, S): Bachelier's price, corrected linearly in S to the exact values at S = 0 and 3."""
+    """V = lift + τ S (3 − S) N(t, S). The lift is Bachelier's price, corrected linearly in S to be exact at S = 0 and 3."""
     t, s = z[:1], z[1:]
     low, high = bachelier(t, jnp.zeros_like(s), c), bachelier(t, jnp.full_like(s, UPPER[S]), c)
     share = s / UPPER[S]
@@ -66,10 +67,24 @@ def ansatz(net, z, c):
     return lift + (1 - t) * s * (UPPER[S] - s) * net(z)
 
 
+def reference(c):
+    """The closed form. See ``references.black_scholes``."""
+    from .references.black_scholes import black_scholes as solution  # it imports this definition
+
+    return solution(c)
+
+
+def bound(model):
+    """A bound on a model's error, by the maximum principle. See ``bounds.black_scholes``."""
+    from .bounds.black_scholes import bound as bound_of  # it imports this definition
+
+    return bound_of(model)
+
+
 #: V_t + ½σ²S²V_SS + rSV_S − rV = 0 on t ∈ [0, 1], S ∈ [0, 3], V(1, S) = max(S − 1, 0), V(t, 0) = 0,
-#: V(t, 3) = 3 − e^{−r(1−t)} + P(t), P the put's value there: 3e-10 at σ = 0.2, where it might be left out, 4e-3 at
-#: σ = 0.5. Prices in units of the strike, time in years. σ from 0.1 to 0.5 is usual; the kink of the pay-off needs the
-#: lift below σ ≈ 0.1. Source: Black & Scholes (1973), eq. 7.
+#: V(t, 3) = 3 − e^{−r(1−t)} + P(t), with P the put's value there: 3e-10 at σ = 0.2, where it could be left out, and 4e-3
+#: at σ = 0.5. Prices are in units of the strike, times in years. Usual values of σ are 0.1 to 0.5; below σ ≈ 0.1 the kink
+#: of the pay-off requires the lift. Source: Black & Scholes (1973), eq. 7.
 black_scholes = Problem(
     name="black_scholes",
     axes=("t", "S"),

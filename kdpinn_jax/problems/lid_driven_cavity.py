@@ -7,22 +7,24 @@ from ..pde.derivatives import two_derivatives_along
 from ..pde.networks import MLP
 from ..pde.problem import Problem, Term
 from ..pde.sampling import box, union
-from .references import _corner_flow
-from .references.lid_driven_cavity import lid_driven_cavity as reference
+from . import _corner_flow
 
 X, Y = 0, 1
 LOWER, UPPER = (0.0, 0.0), (1.0, 1.0)
-#: How near a corner the momentum equation stops to count: where the corner flow's next term, of order (Re r)², is felt.
+#: The distance from a corner below which the momentum equation loses weight: there the next term of the corner flow, of
+#: order (Re r)², matters.
 CORNER = 0.05
-#: Radius of the corner flows: they are built in out to here, fading from a third of it on.
+#: Radius of the built-in corner flows, which fade out from a third of it.
 WINDOW = 0.4
 
 
 def momentum_and_continuity(u, z, c):
-    """u uₓ + v u_y + pₓ − Δu/Re, u vₓ + v v_y + p_y − Δv/Re, uₓ + v_y, times d²/(d² + 0.05²), d the distance to the
-    nearer top corner, where the velocity jumps and no smooth network has a small residual."""
+    """u uₓ + v u_y + pₓ − Δu/Re, u vₓ + v v_y + p_y − Δv/Re, uₓ + v_y, each times d²/(d² + 0.05²).
+
+    d is the distance to the nearer top corner, where the velocity jumps and no smooth network has a small residual.
+    """
     w, (w_x, w_y), (w_xx, w_yy) = two_derivatives_along(u, z, (X, Y))
-    # Slices come first: so XLA drops the second derivatives of p, and compiles a quarter less.
+    # Slicing first lets XLA drop the second derivatives of p, so that it compiles a quarter less.
     transport = w[0] * w_x[:2] + w[1] * w_y[:2] - (w_xx[:2] + w_yy[:2]) / c["reynolds"]
     r = jnp.stack([transport[0] + w_x[2], transport[1] + w_y[2], w_x[0] + w_y[1]])
     square = jnp.minimum(z[X] ** 2, (1 - z[X]) ** 2) + (1 - z[Y]) ** 2
@@ -35,20 +37,20 @@ def lid(z, c):
 
 
 def step_down(s):
-    """1 at s = 0, 0 from s = 1 on, three times differentiable; and its derivative."""
+    """A three times differentiable step from 1 at s = 0 to 0 for s ≥ 1, and its derivative."""
     s = jnp.minimum(s, 1.0)
     return 1 - s**4 * (35 - 84 * s + 70 * s**2 - 20 * s**3), -140 * s**3 * (1 - s) ** 3
 
 
 def corner_velocity_and_pressure(z, reynolds):
-    """(u, v) with the lid's and the walls' values, the corners' singular flow within WINDOW of each; and its pressure.
+    """(u, v) with the values of the lid and the walls and the singular flow within WINDOW of each corner; its pressure.
 
     u = ψ_y and v = −ψₓ of ψ = Σ χ(r²) ψ_corner − (1 − Σ χ(X²)) y² (1 − y): the corner flows (``_corner_flow``) under
-    windows χ, and a cubic that moves the lid between them. p + ½|u|² is the corners' under the same windows.
+    windows χ, and a cubic that moves the lid between them. p + ½|u|² is that of the corner flows under the same windows.
     """
     x, y = jnp.stack([z[X], 1 - z[X]]), jnp.stack([1 - z[Y], 1 - z[Y]])  # from the left corner, from the right one
-    turned = jnp.asarray([1.0, -1.0], z.dtype)  # the lid leaves the left wall and meets the right one
-    x = jnp.where(x**2 + y**2 == 0, WINDOW, x)  # a corner belongs to the lid, and its infinite pressure is left out
+    turned = jnp.asarray([1.0, -1.0], z.dtype)  # the lid leaves the left wall and meets the right wall
+    x = jnp.where(x**2 + y**2 == 0, WINDOW, x)  # a corner belongs to the lid; its infinite pressure is left out
     psi, psi_x, psi_y, pressure = _corner_flow.flow(x, y, reynolds * turned, jnp)
     window, slope = step_down((x**2 + y**2) / WINDOW**2)
     on_lid, lid_slope = step_down(x**2 / WINDOW**2)
@@ -59,7 +61,7 @@ def corner_velocity_and_pressure(z, reynolds):
 
 
 def ansatz(net, z, c):
-    """(u, v) = the walls' values and the corners' flow + 16 x (1 − x) y (1 − y) N₁₂, p = corners' + N₃ − ½|u|²."""
+    """(u, v) = wall values and corner flow + 16 x (1 − x) y (1 − y) N₁₂, p = pressure of the corners + N₃ − ½|u|²."""
     n = net(z)
     u, v, p = corner_velocity_and_pressure(z, c["reynolds"])
     inside = 16 * z[X] * (1 - z[X]) * z[Y] * (1 - z[Y])
@@ -67,9 +69,16 @@ def ansatz(net, z, c):
     return jnp.stack([u, v, p + n[2] - (u**2 + v**2) / 2])
 
 
+def reference(c):
+    """A spectral solution. See ``references.lid_driven_cavity``."""
+    from .references.lid_driven_cavity import lid_driven_cavity as solution  # it imports this definition
+
+    return solution(c)
+
+
 #: u uₓ + v u_y = −pₓ + Δu/Re, v likewise, uₓ + v_y = 0 on (x, y) ∈ [0, 1]²; u = 1 on the lid y = 1, no slip elsewhere,
-#: p = 0 at the centre. Steady and stable up to Re ≈ 8000; Re = 100 is the classical test. The velocity jumps at the two
-#: top corners; hard conditions build that jump in. Source: Ghia, Ghia & Shin (1982).
+#: p = 0 at the centre. The flow is steady and stable up to Re ≈ 8000; Re = 100 is the classical test. The velocity
+#: jumps at the two top corners; hard conditions build that jump in. Source: Ghia, Ghia & Shin (1982).
 lid_driven_cavity = Problem(
     name="lid_driven_cavity",
     axes=("x", "y"),

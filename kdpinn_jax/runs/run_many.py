@@ -1,42 +1,42 @@
-"""What ``kdpinn sweep`` and ``kdpinn search`` do: members by the options, and the files that record their outcome."""
+"""``kdpinn sweep`` and ``kdpinn search``: members from options, and the files that record the results."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from ..models.files import save
 from ..base.lock import only_writer
-from ..training.members import members, ranked, table
+from ..base.storage import write_csv, write_json
+from ..evaluation import plots
 from ..evaluation.evaluate import evaluate
+from ..models.files import save
 from ..models.model import Model
+from ..models.report import TrainingInterrupted
 from ..pde.networks import MLP
 from ..pde.problem import Problem
+from ..training.members import members, rank, sweep_table
 from ..training.recipes import Recipe, recipe
-from ..models.report import TrainingInterrupted
-from .result import Options, write_json
-from .run import CHECKPOINTS, checkpoint_in, imitation, where_interrupted
-from .search import search
-from ..base.storage import write_csv
 from ..training.sweep import Member, sweep
+from .options import Options
+from .run import CHECKPOINTS, Say, checkpoint_in, imitation, network_with, where_interrupted
+from .search import Budget, NetworkFamily, SuccessiveHalving, search
 
 
-def members_by(source: Problem | Model, options: Options, varied: Mapping[str, Sequence[Any]]) -> list[Member]:
-    """The members of these options.
+def members_with(source: Problem | Model, options: Options, varied: Mapping[str, Sequence[Any]]) -> list[Member]:
+    """The members that these options describe.
 
     Raises:
-        ValueError: as ``members``; a quantity that is both given and varied.
+        ValueError: as in ``members``, or a quantity that is both fixed and varied.
     """
     for name in varied:
         if name in options.weights or name in options.coefficients:
-            raise ValueError(f"{name} is given one value and varied; leave one out")
+            raise ValueError(f"{name} is both fixed and varied; leave one out")
     network, chosen = _network_and_recipe(source, options)
     stages = chosen.student if isinstance(source, Model) else chosen.teacher
     weights = dict(chosen.weights if isinstance(source, Model) else {}) | dict(options.weights)
-    made = members(source, network=network, stages=stages, **{"seed": [options.seed], **varied})
     return [
         replace(
             member,
@@ -44,7 +44,7 @@ def members_by(source: Problem | Model, options: Options, varied: Mapping[str, S
             coefficients=dict(options.coefficients) | dict(member.coefficients),
             varied={name: member.varied[name] for name in varied},
         )
-        for member in made
+        for member in members(source, network=network, stages=stages, **{"seed": [options.seed], **varied})
     ]
 
 
@@ -52,112 +52,124 @@ def _network_and_recipe(source: Problem | Model, options: Options) -> tuple[MLP,
     problem, default = (
         (source.problem, source.problem.student) if isinstance(source, Model) else (source, source.teacher)
     )
-    network = MLP(options.layers or default.hidden, options.activation or default.activation)
+    network = network_with(default, options.layers, options.activation)
     return network, recipe(problem, options.recipe, options.preset, network=network)
 
 
 def run_sweep(
     source: Problem | Model,
-    made: Sequence[Member],
+    members: Sequence[Member],
     out: Path,
     options: Options,
     *,
     keep: int,
     chunk: int | None,
-    say: Callable[[str], None],
+    say: Say,
 ) -> list[dict[str, Any]]:
-    """Train the members and write it all into ``out``: sweep.csv, sweep.json, sweep.png and the best models.
+    """Train the members and write sweep.csv, sweep.json, sweep.png and the best models into ``out``.
 
-    Where several processes run it, the first one writes. Returns the table's rows.
+    If several processes run it, the first one writes.
+
+    Returns:
+        The rows of the table.
 
     Raises:
-        RuntimeError: another run writes into ``out``. CheckpointError: ``options.resume``, and no way to go on.
+        RuntimeError: another run is writing into ``out``.
+        CheckpointError: ``options.resume`` is set, and the checkpoint cannot be resumed.
     """
-    from ..evaluation import plots  # matplotlib takes half a second to import
-
     first = jax.process_index() == 0
     with only_writer(out) if first else contextlib.nullcontext(), _resumable():
         network, chosen = _network_and_recipe(source, options)
         student = isinstance(source, Model)
-        alone = chosen.student_seconds if student else chosen.teacher_seconds
+        seconds = chosen.student_seconds if student else chosen.teacher_seconds
         checkpoint = checkpoint_in(out / CHECKPOINTS, options, say)
         models = sweep(
             source,
-            made,
+            members,
             network=network,
             imitate=imitation(source, chosen) if isinstance(source, Model) else (),
             stages=chosen.student if student else chosen.teacher,
             chunk=chunk,
-            # The seeds of run, train and distill.
+            # The same keys as in run, train and distill.
             key=lambda seed: jax.random.split(jax.random.key(seed))[int(student)],
-            time_budget=options.time_budget or alone * -(-len(made) // jax.device_count()),
+            time_budget=options.time_budget or seconds * -(-len(members) // jax.device_count()),
             progress=options.progress,
             checkpoint=checkpoint,
         )
-        found = [evaluate(model) for model in models]
-        rows = table(made, models, found)
+        metrics = [evaluate(model) for model in models]
+        rows = sweep_table(members, models, metrics)
         if first:
-            best = ranked(rows)[:keep]
+            best = rank(rows)[:keep]
             for old in out.glob("member-*.safetensors"):
                 old.unlink()
             for i in best:
-                save(models[i], out / f"member-{i:03d}.safetensors", metrics=found[i])
+                save(models[i], out / f"member-{i:03d}.safetensors", metrics=metrics[i])
             write_csv(out / "sweep.csv", list(rows[0]), rows)
             write_json({"problem": models[0].problem.name, "best": best, "members": rows}, out / "sweep.json")
-            plots.sweep(rows, list(made[0].varied), out / "sweep.png")
+            plots.sweep(rows, list(members[0].varied), out / "sweep.png")
             checkpoint.remove()
     return rows
 
 
 def run_search(
-    teacher: Model, out: Path, options: Options, *, say: Callable[[str], None], **budget_and_family: Any
+    teacher: Model,
+    out: Path,
+    options: Options,
+    budget: Budget,
+    family: NetworkFamily,
+    halving: SuccessiveHalving,
+    *,
+    say: Say,
 ) -> dict[str, Any]:
-    """Search and write it all into ``out``: search.csv, search.json, search.png, the models of the front as
-    NAME.safetensors and the chosen one as student.safetensors. Returns search.json's content.
+    """Search, and write search.csv, search.json, search.png, the models of the front as NAME.safetensors and the chosen
+    one as student.safetensors into ``out``.
+
+    Returns:
+        The content of search.json.
 
     Raises:
-        RuntimeError: another run writes into ``out``, or no compiler. CheckpointError: as ``run_sweep``.
+        RuntimeError: another run is writing into ``out``, or there is no compiler.
+        CheckpointError: as in ``run_sweep``.
     """
-    from ..evaluation import plots  # matplotlib takes half a second to import
-
     with only_writer(out), _resumable():
         checkpoint = checkpoint_in(out / CHECKPOINTS, options, say)
-        found = search(
+        result = search(
             teacher,
-            imitate=imitation(teacher, recipe(teacher.problem)),
+            budget,
+            family=family,
+            halving=replace(halving, imitate=imitation(teacher, recipe(teacher.problem))),
             key=lambda seed: jax.random.split(jax.random.key(seed))[1],
             progress=options.progress,
             checkpoint=checkpoint,
             say=say,
-            **budget_and_family,
         )
-        rows = found.rows()
-        kept = {c.name: c.model for c in found.candidates if c.name in found.front or c.name == found.chosen.name}
-        metrics = {name: evaluate(model) for name, model in kept.items()}
-        for candidate in found.candidates:
+        rows = result.rows()
+        saved = {c.name: c.model for c in result.candidates if c.name in result.front or c.name == result.chosen.name}
+        metrics = {name: evaluate(model) for name, model in saved.items()}
+        for candidate in result.candidates:
             (out / f"{candidate.name}.safetensors").unlink(missing_ok=True)
-        for name in found.front:
-            save(kept[name], out / f"{name}.safetensors", metrics=metrics[name])
-        save(found.chosen.model, out / "student.safetensors", metrics=metrics[found.chosen.name])
+        for name in result.front:
+            save(saved[name], out / f"{name}.safetensors", metrics=metrics[name])
+        save(result.chosen.model, out / "student.safetensors", metrics=metrics[result.chosen.name])
         write_csv(out / "search.csv", list(rows[0]), rows)
         content = {
             "problem": teacher.problem.name,
-            "engine": found.engine,
-            "points": found.points,
-            "chosen": found.chosen.name,
-            "miss": found.miss,
+            "engine": budget.engine,
+            "points": budget.points,
+            "chosen": result.chosen.name,
+            "miss": result.miss,
             "candidates": rows,
         }
         write_json(content, out / "search.json")
-        plots.front(rows, out / "search.png", engine=found.engine, points=found.points)
+        plots.front(rows, out / "search.png", engine=budget.engine, points=budget.points)
         checkpoint.remove()
     return content
 
 
 @contextlib.contextmanager
 def _resumable() -> Iterator[None]:
-    """Ctrl-C during the trainings says how to go on."""
+    """Let Ctrl-C during training say how to continue."""
     try:
         yield
     except TrainingInterrupted as interrupted:
-        raise KeyboardInterrupt(f"{where_interrupted(interrupted)}; --resume goes on") from None
+        raise KeyboardInterrupt(f"{where_interrupted(interrupted)}; --resume continues the training") from None

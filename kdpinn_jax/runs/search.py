@@ -1,10 +1,10 @@
-"""The smallest student that will do: many are begun, the promising ones trained on, the best of each price kept."""
+"""``search``: the smallest student within a budget, by successive halving over a family of networks."""
 
 import itertools
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,24 +12,110 @@ import jax
 import numpy as np
 from jax import Array
 
+from ..base.storage import atomic
+from ..base.types import Params
+from ..evaluation.evaluate import evaluate
+from ..models.files import save
+from ..models.model import Model, init_params
+from ..pde.networks import MLP
+from ..problems import ALL
+from ..serving.bench.measure import measure, prepare
 from ..training.checkpoint import Checkpoint
 from ..training.distill import IMITATE
-from ..models.files import save
-from ..evaluation.evaluate import evaluate
-from ..models.model import Model
-from ..pde.networks import MLP
-from ..training.objective import init_params, objective
+from ..training.objective import objective
 from ..training.recipes import recipe
-from ..training.stages import Stage
-from ..base.storage import atomic
+from ..training.stages import LevenbergMarquardt, Stage
 from ..training.sweep import Member, sweep
+from .bench import bench
 
-#: Hidden widths, numbers of hidden layers and activations that are tried.
-WIDTHS, DEPTHS, ACTIVATIONS = (4, 6, 8, 12, 16, 20, 28), (1, 2, 3), ("tanh",)
-#: Engines by the names of ``bench``.
+#: Engines by the names of the benchmark's methods.
 ENGINES = {"jit": "compile_predict", "c": "C"}
-#: Steps of Levenberg–Marquardt between two looks at all; how many such turns each rung adds.
-STEPS, RUNGS = 40, (1, 2, 4)
+_TEACHER = "teacher"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a student must achieve.
+
+    Attributes:
+        max_error: the largest acceptable relative L2 error, or None.
+        max_latency: the largest acceptable time in µs per call of ``points`` points, or None.
+        engine: what is timed, ``"jit"`` (``compile_predict``) or ``"c"`` (the C export), on one core in float32.
+        points: points per call.
+
+    Raises:
+        ValueError: a number that is not positive, or an unknown engine.
+    """
+
+    max_error: float | None = None
+    max_latency: float | None = None
+    engine: str = "jit"
+    points: int = 10_000
+
+    def __post_init__(self) -> None:
+        for name in ("max_error", "max_latency", "points"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"Budget: {name}={value} must be positive")
+        if self.engine not in ENGINES:
+            raise ValueError(f"Budget: engine={self.engine!r} is unknown; use {' or '.join(ENGINES)}")
+
+
+@dataclass(frozen=True)
+class NetworkFamily:
+    """The networks that are tried: every combination, with hidden layers of equal width.
+
+    Attributes:
+        widths: hidden widths.
+        depths: numbers of hidden layers.
+        activations: as in ``MLP``.
+
+    Raises:
+        ValueError: one of them is empty.
+    """
+
+    widths: Sequence[int] = (4, 6, 8, 12, 16, 20, 28)
+    depths: Sequence[int] = (1, 2, 3)
+    activations: Sequence[str] = ("tanh",)
+
+    def __post_init__(self) -> None:
+        if not (self.widths and self.depths and self.activations):
+            raise ValueError("NetworkFamily: widths, depths or activations is empty; give at least one of each")
+
+    def networks(self) -> dict[str, MLP]:
+        """The networks by name, ``tanh-12-12``."""
+        return {
+            "-".join(map(str, (activation, *[width] * depth))): MLP((width,) * depth, activation)
+            for activation, depth, width in itertools.product(self.activations, self.depths, self.widths)
+        }
+
+
+@dataclass(frozen=True)
+class SuccessiveHalving:
+    """How training effort is allocated: in each rung the remaining networks are trained on, and some are dropped.
+
+    Attributes:
+        rungs: how many turns each rung adds.
+        steps: Levenberg–Marquardt steps per turn.
+        keep: the fraction of the networks that remains after each rung but the last.
+        seeds: the trainings of each network, side by side on all devices; the best one counts.
+        imitate: stages before the first rung.
+
+    Raises:
+        ValueError: no rungs or seeds, or a fraction out of range.
+    """
+
+    rungs: Sequence[int] = (1, 2, 4)
+    steps: int = 40
+    keep: float = 0.5
+    seeds: Sequence[int] = (0, 1)
+    imitate: Sequence[Stage] = IMITATE
+
+    def __post_init__(self) -> None:
+        if not 0 < self.keep <= 1:
+            raise ValueError(f"SuccessiveHalving: keep={self.keep} must be greater than 0 and at most 1")
+        if not (self.rungs and self.seeds):
+            raise ValueError("SuccessiveHalving: rungs or seeds is empty; give at least one of each")
 
 
 class Candidate(NamedTuple):
@@ -38,7 +124,9 @@ class Candidate(NamedTuple):
     Attributes:
         name: activation and hidden widths, ``tanh-12-12``.
         model: the best of its seeds.
-        error: its relative L2 error. latency: µs a call. rungs: how far it was trained.
+        error: its relative L2 error.
+        latency: in µs per call.
+        rungs: the number of rungs that it was trained for.
     """
 
     name: str
@@ -49,15 +137,16 @@ class Candidate(NamedTuple):
 
 
 class Search(NamedTuple):
-    """What ``search`` finds.
+    """The result of ``search``.
 
     Attributes:
-        candidates: all, the cheapest first.
-        front: the names of those that no other beats in both error and latency.
-        chosen: the cheapest that meets the budget, or the one that comes nearest to it.
-        miss: by what factor it misses the budget: 1 at most where it meets it.
-        teacher_error, teacher_latency: of the teacher, in the same engine.
-        engine, points: what was timed.
+        candidates: all students, cheapest first.
+        front: the names of the Pareto front of error and latency.
+        chosen: the cheapest one within the budget, or the one closest to it.
+        miss: the factor by which ``chosen`` misses the budget; at most 1 if it is within.
+        teacher_error: relative L2 error of the teacher.
+        teacher_latency: of the teacher in the same engine, in µs per call.
+        budget: as given.
     """
 
     candidates: tuple[Candidate, ...]
@@ -66,11 +155,11 @@ class Search(NamedTuple):
     miss: float
     teacher_error: float
     teacher_latency: float
-    engine: str
-    points: int
+    budget: Budget
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row a candidate, and the teacher's."""
+        """One row per candidate, and one for the teacher."""
+        per_point = lambda latency: 1e3 * latency / self.budget.points
         rows = [
             {
                 "name": c.name,
@@ -79,93 +168,71 @@ class Search(NamedTuple):
                 "parameters": c.model.parameters,
                 "relative_l2": c.error,
                 "microseconds": c.latency,
-                "ns_a_point": 1e3 * c.latency / self.points,
+                "ns_per_point": per_point(c.latency),
                 "times_cheaper": self.teacher_latency / c.latency,
                 "rungs": c.rungs,
                 "chosen": c.name == self.chosen.name,
             }
             for c in self.candidates
         ]
-        of_teacher = dict.fromkeys(rows[0], None) | {
+        teacher = dict.fromkeys(rows[0], None) | {
             "name": "teacher",
             "role": "teacher",
             "relative_l2": self.teacher_error,
             "microseconds": self.teacher_latency,
-            "ns_a_point": 1e3 * self.teacher_latency / self.points,
+            "ns_per_point": per_point(self.teacher_latency),
             "times_cheaper": 1.0,
         }
-        return [*rows, of_teacher]
+        return [*rows, teacher]
 
 
 def search(
     teacher: Model,
+    budget: Budget = Budget(),
     *,
-    max_error: float | None = None,
-    max_latency: float | None = None,
-    engine: str = "jit",
-    points: int = 10_000,
-    widths: Sequence[int] = WIDTHS,
-    depths: Sequence[int] = DEPTHS,
-    activations: Sequence[str] = ACTIVATIONS,
-    seeds: Sequence[int] = (0, 1),
-    rungs: Sequence[int] = RUNGS,
-    steps: int = STEPS,
-    imitate: Sequence[Stage] = IMITATE,
-    keep: float = 0.5,
+    family: NetworkFamily = NetworkFamily(),
+    halving: SuccessiveHalving = SuccessiveHalving(),
     key: Callable[[int], Array] = jax.random.key,
     progress: bool | None = None,
     checkpoint: Checkpoint | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Search:
-    """Distil a family of students from one teacher and find the smallest that meets a budget.
+    """Distil a family of students from one teacher and find the smallest one within a budget.
 
-    Every network is distilled from each seed for a few steps; then, rung by rung, the better share of them is trained
-    on: successive halving (Jamieson & Talwalkar 2016) by layers of the Pareto front of error and latency (the
-    non-dominated sorting of Deb et al. 2002), so that a network stays if nothing as cheap is as good.
+    Every network is distilled from each seed for a few steps. Rung by rung, the better part of them is trained on:
+    successive halving (Jamieson & Talwalkar 2016) by layers of the Pareto front of error and latency (the non-dominated
+    sorting of Deb et al. 2002), so that a network remains unless another is at least as cheap and as accurate.
 
     Args:
-        teacher: whose problem needs a reference to judge by.
-        max_error: the relative L2 error that will do. max_latency: µs a call of ``points`` points. Either or both;
-            without them the whole front is what comes of it, and the most accurate is chosen.
-        engine: what is timed, ``"jit"`` (``compile_predict``) or ``"c"`` (the C export), on one core in float32.
-        widths, depths, activations: the family: hidden layers of one width.
-        seeds: the trainings of each network, side by side on all devices; the best counts.
-        rungs: turns of ``steps`` steps that each rung adds. imitate: stages before the first. keep: the share of the
-            networks that stays after each rung but the last.
-        key: the random key of a seed. progress, checkpoint: as ``sweep``. say: gets a line before the timing and one a
-            rung.
+        teacher: its problem must have a reference.
+        budget: without limits the most accurate student is chosen.
+        family: the networks that are tried.
+        halving: how they are trained.
+        key: the random key of a seed.
+        progress: as in ``fit``.
+        checkpoint: as in ``sweep``.
+        say: receives one line before the timing and one per rung.
 
     Raises:
-        ValueError: a budget that is not positive, an unknown engine, an empty family, or no reference.
-        RuntimeError: the engine is not there (no compiler). TrainingInterrupted, CheckpointError: as ``sweep``.
+        ValueError: the teacher's problem has no reference.
+        RuntimeError: the engine is not available (no compiler).
+        TrainingInterrupted, CheckpointError: as in ``sweep``.
     """
-    for name, value in (("max_error", max_error), ("max_latency", max_latency)):
-        if value is not None and not value > 0:
-            raise ValueError(f"search: {name}={value} must be positive")
-    if engine not in ENGINES:
-        raise ValueError(f"search: engine={engine!r} is unknown; use {' or '.join(ENGINES)}")
-    if not 0 < keep <= 1:
-        raise ValueError(f"search: keep={keep} must be above 0 and at most 1")
     if teacher.problem.reference is None:
-        raise ValueError(f"search: problem {teacher.problem.name!r} has no reference solution to judge students by")
-    networks = {
-        "-".join(map(str, (activation, *[width] * depth))): MLP((width,) * depth, activation)
-        for activation, depth, width in itertools.product(activations, depths, widths)
-    }
-    if not (networks and seeds and rungs):
-        raise ValueError("search: widths, depths, activations, seeds or rungs is empty; give at least one of each")
-    say(f"timing {len(networks)} networks and the teacher by {engine} on one core; run nothing else meanwhile")
-    latency = _latency(teacher, networks, engine, points, checkpoint)
+        raise ValueError(f"search: problem {teacher.problem.name!r} has no reference solution to measure errors against")
+    networks = family.networks()
+    say(f"timing {len(networks)} networks and the teacher by {budget.engine} on one core; keep the machine idle")
+    latency = _latency(teacher, networks, budget, checkpoint)
     best: dict[str, Candidate] = {}
-    starts: dict[tuple[str, int], Any] = {}
+    starts: dict[tuple[str, int], Params] = {}
     names = list(networks)
-    for rung, turns in enumerate(rungs):
-        pairs = list(itertools.product(names, seeds))
-        members = [_member(teacher, networks[n], seed, turns, steps, starts.get((n, seed))) for n, seed in pairs]
+    for rung, turns in enumerate(halving.rungs):
+        pairs = list(itertools.product(names, halving.seeds))
+        members = [_member(teacher, networks[n], seed, turns, halving.steps, starts.get((n, seed))) for n, seed in pairs]
         models = sweep(
             teacher,
             members,
-            imitate=() if rung else imitate,
+            imitate=() if rung else halving.imitate,
             key=key,
             progress=progress,
             checkpoint=checkpoint and replace(checkpoint, folder=Path(checkpoint.folder) / f"rung-{rung}"),
@@ -175,12 +242,12 @@ def search(
             error = evaluate(model).relative_l2
             if name not in best or error < best[name].error:
                 best[name] = Candidate(name, model, error, latency[name], rung + 1)
-        tried = [best[name] for name in names]
-        least = min(candidate.error for candidate in tried)
-        say(f"rung {rung + 1} of {len(rungs)}: {len(names)} networks, the smallest error {least:.1e}")
-        names = [candidate.name for candidate in promising(tried, max(1, round(keep * len(names))))]
+        trained = [best[name] for name in names]
+        least = min(candidate.error for candidate in trained)
+        say(f"rung {rung + 1} of {len(halving.rungs)}: {len(names)} networks, smallest error {least:.1e}")
+        names = [candidate.name for candidate in promising(trained, max(1, round(halving.keep * len(names))))]
     candidates = tuple(sorted(best.values(), key=lambda c: (c.latency, c.error)))
-    chosen, miss = choice(candidates, max_error, max_latency)
+    chosen, miss = choose(candidates, budget)
     return Search(
         candidates,
         tuple(c.name for c in _front(candidates)),
@@ -188,57 +255,53 @@ def search(
         miss,
         evaluate(teacher).relative_l2,
         latency[_TEACHER],
-        engine,
-        points,
+        budget,
     )
 
 
-_TEACHER = "teacher"
-
-
-def _member(teacher: Model, network: MLP, seed: int, turns: int, steps: int, start: Any) -> Member:
-    """The same stage in every rung, so that a network is compiled once."""
+def _member(teacher: Model, network: MLP, seed: int, turns: int, steps: int, start: Params | None) -> Member:
+    """Every rung uses the same stage, so that a network is compiled once."""
     (stage,) = recipe(teacher.problem, "default", "quick", network=network).student
-    return Member(seed, network, (replace(stage, steps=steps),) * turns, start=start)  # pyright: ignore[reportArgumentType]
+    assert isinstance(stage, LevenbergMarquardt)
+    return Member(seed, network, (replace(stage, steps=steps),) * turns, start=start)
 
 
 def _latency(
-    teacher: Model, networks: Mapping[str, MLP], engine: str, points: int, checkpoint: Checkpoint | None
+    teacher: Model, networks: Mapping[str, MLP], budget: Budget, checkpoint: Checkpoint | None
 ) -> dict[str, float]:
-    """µs a call of each network, untrained, and of the teacher: weights take the same time whatever they are. A search
-    that goes on keeps what it had measured, since it would otherwise choose differently."""
-    kept = checkpoint and Path(checkpoint.folder) / "latency.json"
-    if kept and checkpoint and checkpoint.resume and kept.is_file():
-        return {str(name): float(value) for name, value in json.loads(kept.read_text()).items()}
-    from ..serving.bench import bench, measured  # it imports much that a training does not need
-    from ..problems import ALL
+    """µs per call of each untrained network and of the teacher: the time does not depend on the weights.
 
+    A resumed search uses the times that it measured first, because others could lead to other choices.
+    """
+    stored = checkpoint and Path(checkpoint.folder) / "latency.json"
+    if stored and checkpoint and checkpoint.resume and stored.is_file():
+        return {str(name): float(value) for name, value in json.loads(stored.read_text()).items()}
     models = {_TEACHER: teacher}
     for name, network in networks.items():
         target = objective(teacher.problem, network)
         params = init_params(target.problem, target.network, jax.random.key(0))
         models[name] = Model(target.problem, target.network, params, teacher.coefficients)
-    method = ENGINES[engine]
+    method, size = ENGINES[budget.engine], str(budget.points)
     if teacher.problem.name in ALL:
         with tempfile.TemporaryDirectory() as folder:
             paths = [Path(folder) / f"{name}.safetensors" for name in models]
             for path, model in zip(paths, models.values(), strict=True):
                 save(model, path)
-            found = bench(paths, sizes=(points,), methods=(method,))
-    else:  # a problem of the caller's own, which a process that measures on one core could not load
-        found = measured(models, (points,), (method,))
-    if method not in found["sizes"].get(str(points), {}):
-        raise RuntimeError(f"search: engine {engine!r} cannot be timed: {found['missing'].get(method, 'no result')}")
-    latency = {name: float(of["median"]) for name, of in found["sizes"][str(points)][method].items()}
-    if kept:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with atomic(kept) as temporary:
+            result = bench(paths, sizes=(budget.points,), methods=(method,))
+    else:  # the caller's own problem, which another process could not load
+        result = measure(prepare(models, (budget.points,), (method,)))
+    if method not in result["sizes"].get(size, {}):
+        raise RuntimeError(f"search: cannot time engine {budget.engine!r}: {result['missing'].get(method, 'no result')}")
+    latency = {name: float(times["median"]) for name, times in result["sizes"][size][method].items()}
+    if stored:
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(stored) as temporary:
             temporary.write_text(json.dumps(latency))
     return latency
 
 
 def _front(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Those that no other beats in one of error and latency and equals in the other; the cheapest first."""
+    """The Pareto front of error and latency, cheapest first."""
     front: list[Candidate] = []
     for candidate in sorted(candidates, key=lambda c: (c.latency, c.error)):
         if not front or candidate.error < front[-1].error:
@@ -247,8 +310,8 @@ def _front(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def promising(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
-    """So many of them: the front, the front of the rest, and so on; of the one that is too large a part spread evenly
-    over it, the most accurate first."""
+    """``count`` candidates: the front, then the front of the others, and so on. From a layer that is too large, evenly
+    spread ones are taken, the most accurate first."""
     left, kept = list(candidates), []
     while left and len(kept) < count:
         layer = _front(left)
@@ -258,16 +321,14 @@ def promising(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
     return kept
 
 
-def choice(
-    candidates: Sequence[Candidate], max_error: float | None, max_latency: float | None
-) -> tuple[Candidate, float]:
-    """The cheapest that meets the budget; else the one that misses it by the smallest factor; and that factor."""
+def choose(candidates: Sequence[Candidate], budget: Budget) -> tuple[Candidate, float]:
+    """The cheapest candidate within the budget, or the one that misses it by the smallest factor; and that factor."""
 
     def miss(c: Candidate) -> float:
-        return max(c.error / (max_error or np.inf), c.latency / (max_latency or np.inf))
+        return max(c.error / (budget.max_error or np.inf), c.latency / (budget.max_latency or np.inf))
 
     within = [c for c in candidates if miss(c) <= 1]
-    # Without an error to reach it is the most accurate that the latency allows.
-    wanted = (lambda c: c.error) if max_error is None else (lambda c: c.latency)
-    best = min(within, key=wanted) if within else min(candidates, key=miss)
+    # Without a limit on the error, the most accurate candidate that the latency allows.
+    cost = (lambda c: c.error) if budget.max_error is None else (lambda c: c.latency)
+    best = min(within, key=cost) if within else min(candidates, key=miss)
     return best, miss(best)

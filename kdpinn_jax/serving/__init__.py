@@ -1,0 +1,1 @@
+"""Models as programs: fast prediction, exports to other hosts, and their latency."""

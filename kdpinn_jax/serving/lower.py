@@ -9,7 +9,7 @@ from .program import Argument, Element, Program, Whole
 
 
 @runtime_checkable  # the tests check argument types while they run
-class Dialect(Protocol):
+class Backend(Protocol):
     """What can say a program's nodes. Numbers and vectors of n points are values of two axes, one of them the points,
     and numbers have length 1 along the other: broadcasting does the rest."""
 
@@ -42,31 +42,31 @@ class Dialect(Protocol):
         ...
 
 
-def interpret(program: Program, dialect: Dialect) -> list[Any]:
+def lower(program: Program, backend: Backend) -> list[Any]:
     """The program's outputs, each a number or a constant."""
     values: list[Any] = []
     lanes: dict[Element, Any] = {}
 
-    def said(a: Argument) -> Any:
+    def emit(a: Argument) -> Any:
         if isinstance(a, Whole):
             return values[a.node]
         if isinstance(a, Element):
             if not program.nodes[a.node].vector:
                 return values[a.node]
             if a not in lanes:
-                lanes[a] = dialect.lane(values[a.node], a.lane)
+                lanes[a] = backend.lane(values[a.node], a.lane)
             return lanes[a]
-        return dialect.constants(a) if isinstance(a, tuple) else dialect.constant(a)
+        return backend.constants(a) if isinstance(a, tuple) else backend.constant(a)
 
     for node in program.nodes:
-        arguments = [said(a) for a in node.arguments]
+        arguments = [emit(a) for a in node.arguments]
         if node.operation == "input":
-            values.append(dialect.input())
+            values.append(backend.input())
         elif node.operation == "stack":
-            values.append(dialect.stack(arguments))
+            values.append(backend.stack(arguments))
         elif node.operation == "dot":
             assert node.matrix is not None
-            values.append(dialect.dot(arguments[0], node.matrix, node.bias))
+            values.append(backend.dot(arguments[0], node.matrix, node.bias))
         else:
-            values.append(dialect.apply(node.operation, arguments))
-    return [said(output) for output in program.outputs]
+            values.append(backend.apply(node.operation, arguments))
+    return [emit(output) for output in program.outputs]

@@ -12,9 +12,9 @@ from jax.typing import ArrayLike, DTypeLike
 
 from ..base.compiler import known_options
 from ..base.types import Field, is_traced
-from ..models.model import Model
+from ..models.model import Model, check_points
 from ..pde.derivative_names import derivatives_of
-from . import xla as _on_xla
+from . import xla
 from .program import Program
 from .trace import UnsupportedPrimitive, trace
 
@@ -81,19 +81,19 @@ def compile_predict(
     many, dtype = many_points(model, dtype, derivatives), np.dtype(dtype)
     batched = jax.jit(many, compiler_options=known_options(**_OPTIONS))
     inside = jax.jit(many)  # a program within another one may not choose its compiler's options
-    axes, outputs = model.problem.axes, len(model.problem.fields if derivatives is None else derivatives)
-    array, asarray, d = np.ndarray, np.asarray, len(axes)
+    problem, outputs = model.problem, len(model.problem.fields if derivatives is None else derivatives)
+    array, asarray, d = np.ndarray, np.asarray, len(problem.axes)
     exact = frozenset(n for n in sizes if n <= LARGEST) | {1}
 
     def predict(z: Any) -> Any:
         # Nothing here may cost time at n = 1, where the program itself takes a few microseconds.
         if type(z) is not array or z.dtype != dtype:
             if is_traced(z):
-                _check(z.shape, axes)
+                check_points(z.shape, problem)
                 return inside(z.astype(dtype))
             z = asarray(z, dtype)
         if z.ndim != 2 or z.shape[1] != d:
-            _check(z.shape, axes)
+            check_points(z.shape, problem)
         n = len(z)
         return asarray(batched(z)) if n in exact else in_turns(z) if n > LARGEST else filled(z)
 
@@ -144,9 +144,4 @@ def many_points(model: Model, dtype: DTypeLike, derivatives: Sequence[str] | Non
         program = program_of(served, of_point)
     except UnsupportedPrimitive:
         return jax.vmap(of_point(served.field))
-    return lambda z: _on_xla.run(program, z)
-
-
-def _check(shape: tuple[int, ...], axes: tuple[str, ...]) -> None:
-    if len(shape) != 2 or shape[1] != len(axes):
-        raise ValueError(f"points have shape {shape}; expected (n, {len(axes)}) with the columns {', '.join(axes)}")
+    return lambda z: xla.run(program, z)

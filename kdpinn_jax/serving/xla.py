@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from .lower import interpret
+from .lower import lower
 from .program import LAX_NAMES, Program
 
 #: tanh(x) ≈ x P(x²)/Q(x²) where |x| ≤ 8.5, and ±1 to the last digit beyond; lowest powers first. A fit for float32: its
@@ -24,8 +24,8 @@ TANH_Q = (1.0, 0.4673951268, 0.02599112131, 0.0003335684305, 8.073587878e-07)
 
 def run(program: Program, z: Float[Array, "n d"]) -> Float[Array, "n k"]:
     """The outputs at every point, in the points' precision."""
-    dialect = _FeaturesFirst(z.T)
-    return dialect.stack(interpret(program, dialect)).T
+    backend = _FeaturesFirst(z.T)
+    return backend.stack(lower(program, backend)).T
 
 
 class _FeaturesFirst:

@@ -1,0 +1,1 @@
+"""Training: the objective, its stages, the loop around them, distillation and sweeps."""

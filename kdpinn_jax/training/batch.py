@@ -1,91 +1,97 @@
-"""A batch of trainings as one program: members that differ in numbers alone, shared out to all devices."""
+"""``BatchRunner``: trainings that differ in numbers alone, as one program, divided among all devices."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
+from jax.typing import ArrayLike
 
 from ..base.compiler import known_options
-from ..base.types import Params
-from .devices import agreed, on_host, placed
-from .fit import advance, begin, fresh_loss
-from .host_loop import State
-from .objective import Objective, init_params
+from ..base.types import Device, Params
+from ..models.model import init_params
+from .devices import broadcast_flags, to_devices, to_host
+from .objective import Objective
 from .stages import Stage
+from .step import Record, TrainState, advance, fresh_loss, start
 
-_AXIS = "members"
-_EACH, _ALL = PartitionSpec(_AXIS), PartitionSpec()
-
-
-class Numbers(NamedTuple):
-    """What members differ in; every array has the members as its first axis."""
-
-    weights: dict[str, Array]
-    coefficients: dict[str, Array]
+_MEMBERS = "members"
+_SHARDED, _REPLICATED = PartitionSpec(_MEMBERS), PartitionSpec()
+_Tree = TypeVar("_Tree")
 
 
-class Batch(NamedTuple):
-    """The compiled functions of a batch (``_loop.Compiled``), its members a multiple of its devices.
+class BatchRunner(NamedTuple):
+    """The compiled functions of a batch (``runner.Runner``).
 
-    A device trains ``chunk`` of its members at a time, by ``vmap``, and one such chunk after the other, by ``lax.map``:
-    that bounds its memory. A CPU core is busy with one member, whose working set fits its cache; a GPU wants many.
+    Weights and coefficients of an objective, keys, parameters and the numbers of a stage have the members as their first
+    axis. Each device trains ``chunk`` of its members at a time, by ``vmap``, and one chunk after the other, by
+    ``lax.map``, which bounds the memory. On a CPU core one member, whose working set fits the cache, is fastest; a GPU
+    needs many.
+
+    Attributes:
+        mesh: the devices that share the members.
+        chunk: the number of members that a device holds in working memory.
     """
 
-    objective: Objective  # what all members share
-    numbers: Numbers
     mesh: Mesh
     chunk: int
 
-    def init(self, keys: Array) -> Params:
+    def init(self, objective: Objective, keys: Array) -> Params:
         """The members' initial parameters."""
-        return _init(self.mesh, self.chunk, self.objective, (self.numbers, keys))
+        return self._map(_init, objective, (keys,))
 
-    def begin(self, stage: Stage, params: Params, key: Array, number: int, broken: Any) -> State:
+    def start(
+        self, objective: Objective, stage: Stage, params: Params, key: Array, number: int, diverged: ArrayLike
+    ) -> TrainState:
         keys = jax.vmap(lambda key: jax.random.fold_in(key, number))(key)
-        members = (self.numbers, stage, params, keys, np.broadcast_to(broken, len(keys)))
-        return _begin(self.mesh, self.chunk, self.objective, members)
+        return self._map(_start, objective, (stage, params, keys, np.broadcast_to(diverged, len(keys))))
 
-    def advance(self, stage: Stage, state: State, first: int, steps: int) -> tuple[State, dict[str, Array]]:
+    def advance(
+        self, objective: Objective, stage: Stage, state: TrainState, first: int, steps: int
+    ) -> tuple[TrainState, Record]:
         compiled = _compiled_advance(tuple(stage.compiler_options.items()))
-        return compiled(self.mesh, self.chunk, self.objective, (self.numbers, stage, state), first, steps)
+        return self._map(compiled, objective, (stage, state), first, steps)
 
-    def fresh_loss(self, params: Params, key: Array) -> Array:
-        return _fresh_loss(self.mesh, self.chunk, self.objective, (self.numbers, params, key))
+    def fresh_loss(self, objective: Objective, params: Params, key: Array) -> Array:
+        return self._map(_fresh_loss, objective, (params, key))
 
-    def placed(self, tree: Any) -> Any:
-        return placed(tree, self.mesh, _EACH)
+    def to_devices(self, tree: _Tree) -> _Tree:
+        return to_devices(tree, self.mesh, _SHARDED)
 
-    def on_host(self, tree: Any) -> Any:
-        return on_host(tree, self.mesh)
+    def to_host(self, tree: _Tree) -> _Tree:
+        return to_host(tree, self.mesh)
 
-    def agreed(self, *flags: bool) -> tuple[bool, ...]:
-        return agreed(flags, self.mesh)
+    def broadcast_flags(self, *flags: bool) -> tuple[bool, ...]:
+        return broadcast_flags(flags, self.mesh)
+
+    def _map(self, compiled: Callable[..., Any], objective: Objective, by_member: tuple[Any, ...], *common: Any) -> Any:
+        members = (objective.weights, objective.coefficients, *by_member)
+        return compiled(self.mesh, self.chunk, replace(objective, weights={}, coefficients={}), members, *common)
 
 
-def over(devices: Any) -> Mesh:
-    """Devices as what a batch is shared out to."""
-    return Mesh(np.asarray(devices), (_AXIS,))
+def member_mesh(devices: Sequence[Device]) -> Mesh:
+    """The devices to divide a batch among."""
+    return Mesh(np.asarray(devices), (_MEMBERS,))
 
 
-def _each(
+def _map_members(
     function: Callable[..., Any], mesh: Mesh, chunk: int, objective: Objective, members: Any, *common: Any
 ) -> Any:
-    """``function(objective, member…, common…)`` of every member, the members' numbers in the objective."""
+    """``function(objective, *by_member, *common)`` for every member, with the member's numbers in the objective."""
 
     def on_device(objective: Objective, members: Any, common: Any) -> Any:
         def one(member: Any) -> Any:
-            (weights, coefficients), *rest = member
-            return function(replace(objective, weights=weights, coefficients=coefficients), *rest, *common)
+            weights, coefficients, *by_member = member
+            return function(replace(objective, weights=weights, coefficients=coefficients), *by_member, *common)
 
         return jax.lax.map(one, members, batch_size=None if chunk == 1 else chunk)
 
-    specs = (_ALL, _EACH, _ALL)
-    return jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=_EACH, check_vma=False)(
+    specs = (_REPLICATED, _SHARDED, _REPLICATED)
+    return jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=_SHARDED, check_vma=False)(
         objective, members, common
     )
 
@@ -94,10 +100,13 @@ def _init_params(objective: Objective, key: Array) -> Params:
     return init_params(objective.problem, objective.network, key)
 
 
-_mapped = lambda function, **options: jax.jit(functools.partial(_each, function), static_argnums=(0, 1), **options)
-_init, _begin, _fresh_loss = _mapped(_init_params), _mapped(begin), _mapped(fresh_loss)
+def _compiled(function: Callable[..., Any], options: dict[str, bool | int | str] | None = None) -> Callable[..., Any]:
+    return jax.jit(functools.partial(_map_members, function), static_argnums=(0, 1), compiler_options=options)
+
+
+_init, _start, _fresh_loss = map(_compiled, (_init_params, start, fresh_loss))
 
 
 @functools.cache
-def _compiled_advance(options: tuple[tuple[str, bool | int], ...]) -> Callable[..., tuple[State, dict[str, Array]]]:
-    return _mapped(advance, compiler_options=known_options(**dict(options)))
+def _compiled_advance(options: tuple[tuple[str, bool | int], ...]) -> Callable[..., Any]:
+    return _compiled(advance, known_options(**dict(options)))

@@ -1,6 +1,6 @@
-"""Checkpoints: what a training needs to go on, bit for bit, after its process died.
+"""Checkpoints: the state from which a training resumes, bit for bit, after its process died.
 
-A training that goes on is replayed: stages that had ended are read back, the one that ran goes on from its last record.
+A resumed training is replayed: completed stages are read back, and the interrupted one continues from its last record.
 """
 
 import contextlib
@@ -23,14 +23,15 @@ from safetensors import SafetensorError
 from ..base.lock import only_writer
 from ..base.types import Params, is_key
 from ..models.report import StageReport
-from .checkpoint_file import LATEST, PREVIOUS, Content, Finished, Running, Unusable, read, write
-from .objective import Objective
+from .checkpoint_file import LATEST, PREVIOUS, Content, FinishedStage, RunningStage, Unusable, read, write
+from .phase import Phase
+from .stages import Stage
 
 _Tree = TypeVar("_Tree")
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; the message names the folder, what is wrong and what to do."""
+    """A checkpoint that cannot be used; the message names the folder, the reason, and the remedy."""
 
 
 def _warn(message: str) -> None:
@@ -39,17 +40,20 @@ def _warn(message: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A folder where a training keeps what it needs to go on after its process died.
+    """A folder from which a training resumes after its process died.
 
-    A training with a checkpoint goes on from what the folder holds, and ends with bit for bit the parameters of the
-    training that was never stopped: on the same machine, with the same libraries, where stages end by their steps and
-    not by a time budget. A training that had ended is read back at once.
+    The resumed training ends with exactly the parameters of an uninterrupted one, on the same machine and with the same
+    libraries, provided that its stages end by their steps and not by a time budget. A completed training is read back at
+    once.
 
     Attributes:
-        folder: made if need be; one a training.
-        every: seconds between two checkpoints. The one before is kept, in case the latest is damaged.
-        resume: whether to go on from what is there, or to begin anew and write over it.
-        warn: is called with a line where one cannot be written (a full disk) or used; the training goes on.
+        folder: one per training; created if necessary.
+        every: seconds between checkpoints. The previous one is kept in case the latest is damaged.
+        resume: whether to resume from an existing checkpoint or to overwrite it.
+        warn: called with one line if a checkpoint cannot be written (a full disk) or read; the training continues.
+
+    Raises:
+        ValueError: every is not positive.
     """
 
     folder: str | os.PathLike[str]
@@ -59,7 +63,7 @@ class Checkpoint:
 
     def __post_init__(self) -> None:
         if not self.every > 0:
-            raise ValueError(f"Checkpoint: every={self.every} must be positive, in seconds")
+            raise ValueError(f"Checkpoint: every={self.every} must be a positive number of seconds")
 
     def remove(self) -> None:
         """Delete the folder, once the training's result is saved elsewhere."""
@@ -67,8 +71,10 @@ class Checkpoint:
 
 
 class Journal:
-    """What a training notes as it goes and reads back when it goes on: its stages in order, and its clock. Without a
-    checkpoint it is a clock and no more."""
+    """The stages of a training in order, and its clock: written while it runs, replayed when it resumes.
+
+    Without a checkpoint it is only a clock.
+    """
 
     def __init__(self, checkpoint: Checkpoint | None, identity: Mapping[str, Any], content: Content) -> None:
         self._checkpoint, self._identity = checkpoint, identity
@@ -76,24 +82,28 @@ class Journal:
         self._began = self._written = time.perf_counter()
 
     def elapsed(self) -> float:
-        """Seconds of this training over all its lives; replaying takes none of them."""
+        """Seconds of this training, summed over all processes that ran it; replaying does not count."""
         return time.perf_counter() - self._began
 
     def _set_clock(self, elapsed: float) -> None:
         self._began = time.perf_counter() - elapsed
 
-    def replayed(self, params: Params) -> tuple[Params, StageReport] | None:
-        """What came of the next stage, if it had ended; parameters in the form of ``params``. Only those after the last
-        such stage are kept: before it ``params`` come back."""
+    def replay(self, params: Params) -> tuple[Params, StageReport] | None:
+        """Parameters, in the structure of ``params``, and report of the next stage, if it had completed.
+
+        Only the parameters after the last such stage are stored; for earlier ones ``params`` are returned.
+        """
         if not self._to_replay:
             return None
-        done = self._to_replay.pop(0)
-        self._set_clock(done.elapsed)
-        return (params if self._to_replay else _restored(params, self._content.params)), done.report
+        stage = self._to_replay.pop(0)
+        self._set_clock(stage.elapsed)
+        return (params if self._to_replay else _restored(params, self._content.params)), stage.report
 
-    def running(self, state: _Tree) -> tuple[_Tree, Running] | None:
-        """State, in the form of ``state``, and records of the next stage, if it ran; the clock is what it was there:
-        compiling once more is not charged to the training."""
+    def resume_stage(self, state: _Tree) -> tuple[_Tree, RunningStage] | None:
+        """State, in the structure of ``state``, and records of the next stage, if it was running.
+
+        The clock is set back to the checkpoint: compiling again is not charged to the training.
+        """
         running = self._content.running
         if self._to_replay or running is None:
             return None
@@ -105,18 +115,18 @@ class Journal:
         """Whether it is time for a checkpoint."""
         return self._checkpoint is not None and time.perf_counter() - self._written > self._checkpoint.every
 
-    def note(self, state: Any, run: Running) -> None:
-        """Keep the stage that runs, as its state and records have it."""
+    def record_running(self, state: Any, run: RunningStage) -> None:
+        """Store the running stage with its state and records."""
         if self._checkpoint is not None:
-            self._keep(self._content._replace(running=run._replace(leaves=_leaves(state))))
+            self._write(self._content._replace(running=run._replace(leaves=_leaves(state))))
 
-    def ended(self, params: Params, report: StageReport) -> None:
-        """Keep what came of a stage."""
+    def record_stage(self, params: Params, report: StageReport) -> None:
+        """Store a completed stage."""
         if self._checkpoint is not None:
-            finished = (*self._content.finished, Finished(report, self.elapsed()))
-            self._keep(Content(finished, tuple(_leaves(params))))
+            finished = (*self._content.finished, FinishedStage(report, self.elapsed()))
+            self._write(Content(finished, tuple(_leaves(params))))
 
-    def _keep(self, content: Content) -> None:
+    def _write(self, content: Content) -> None:
         assert self._checkpoint is not None
         self._content = content._replace(elapsed=self.elapsed())
         self._written = time.perf_counter()
@@ -126,80 +136,88 @@ class Journal:
             write(Path(self._checkpoint.folder), self._content, self._identity)
         except (OSError, SafetensorError) as error:
             why = getattr(error, "strerror", None) or error
-            where = self._checkpoint.folder
-            self._checkpoint.warn(f"warning: no checkpoint could be written into {where}: {why}; the training goes on")
+            self._checkpoint.warn(
+                f"warning: cannot write a checkpoint into {self._checkpoint.folder}: {why}; training continues"
+            )
 
 
 @contextlib.contextmanager
-def opened(checkpoint: Checkpoint | None, identified: Callable[[], Mapping[str, Any]]) -> Iterator[Journal]:
-    """The journal of a training: with a checkpoint, as its only writer, and from where the training had come.
+def open_journal(checkpoint: Checkpoint | None, identified: Callable[[], Mapping[str, Any]]) -> Iterator[Journal]:
+    """The journal of a training. With a checkpoint, this process becomes its only writer.
+
+    Args:
+        checkpoint: where to store the training, and to resume it from.
+        identified: identifies the training; called only if there is a checkpoint.
 
     Raises:
-        CheckpointError: what is in the folder is of another training, or damaged, or by other versions.
-        RuntimeError: another process writes into the folder.
-        OSError: the folder cannot be written into.
+        CheckpointError: the folder holds another training, a damaged checkpoint, or one of other library versions.
+        RuntimeError: another process is writing into the folder.
+        OSError: the folder is not writable.
     """
     if checkpoint is None:
         yield Journal(None, {}, Content())
         return
     identity = identified()
     with only_writer(checkpoint.folder) if jax.process_index() == 0 else contextlib.nullcontext():
-        content = _found(checkpoint, identity) if checkpoint.resume else Content()
+        content = _read_latest(checkpoint, identity) if checkpoint.resume else Content()
         yield Journal(checkpoint, identity, content)
 
 
-def _found(checkpoint: Checkpoint, identity: Mapping[str, Any]) -> Content:
-    """The latest usable content of the folder; nothing where there is no file."""
+def _read_latest(checkpoint: Checkpoint, identity: Mapping[str, Any]) -> Content:
+    """The latest usable content of the folder; empty if it has no checkpoint."""
     folder, reasons = Path(checkpoint.folder), []
     for path in (folder / LATEST, folder / PREVIOUS):
         if not path.exists():
             continue
         try:
-            content, of = read(path)
+            content, stored = read(path)
         except Unusable as why:
             reasons.append(f"{path.name} {why}")
             continue
-        if differing := [part for part in identity if of.get(part) != identity[part]]:
+        if differing := [part for part in identity if stored.get(part) != identity[part]]:
             raise CheckpointError(
-                f"{folder} is the checkpoint of a training that differs in {' and '.join(differing)}; repeat the call "
-                "that was stopped, or delete the folder to begin anew"
+                f"{folder} is the checkpoint of a training that differs in {' and '.join(differing)}; repeat the "
+                "original call, or delete the folder to start again"
             )
         if reasons:
-            checkpoint.warn(f"warning: {folder}: {reasons[0]}; going on from the one before it")
+            checkpoint.warn(f"warning: {folder}: {reasons[0]}; resuming from the previous checkpoint")
         return content
     if reasons:
-        raise CheckpointError(f"{folder}: {'; '.join(reasons)}; delete the folder to begin anew")
+        raise CheckpointError(f"{folder}: {'; '.join(reasons)}; delete the folder to start again")
     return Content()
 
 
-def identity(parts: Sequence[tuple[Objective, Sequence[Any], Any]], key: Array) -> dict[str, Any]:
-    """What makes a training, of objectives with their stages, this one: words for what may differ, and a digest of all
-    numbers in it."""
-    one = parts[-1][0]
+def identity(phases: Sequence[Phase], key: Array) -> dict[str, Any]:
+    """Everything that distinguishes a training: descriptions of what may differ, and a digest of all its numbers."""
+    last = phases[-1].objective
     return {
-        "problem": one.problem.name,
-        "conditions": one.problem.conditions,
-        "domain": f"{one.problem.lower} {one.problem.upper}",
-        "network": f"{one.network.hidden} {one.network.activation}",
-        "terms": " then ".join(str({name: term.count for name, term in sorted(of.terms.items())}) for of, *_ in parts),
-        "stages": " then ".join(", ".join(map(_described, stages)) for _, stages, _ in parts),
-        "seed, weights, coefficients, learning rates or data": digest((tuple(tuple(part[:2]) for part in parts), key)),
+        "problem": last.problem.name,
+        "conditions": last.problem.conditions,
+        "domain": f"{last.problem.lower} {last.problem.upper}",
+        "network": f"{last.network.hidden} {last.network.activation}",
+        "terms": " then ".join(
+            str({name: term.count for name, term in sorted(phase.objective.terms.items())}) for phase in phases
+        ),
+        "stages": " then ".join(", ".join(map(_describe, phase.stages)) for phase in phases),
+        "seed, weights, coefficients, learning rates or data": digest(
+            (tuple((phase.objective, phase.stages) for phase in phases), key)
+        ),
     }
 
 
-def _described(stage: Any) -> str:
-    """A stage's name and what is static in it; functions have no name that lasts."""
+def _describe(stage: Stage) -> str:
+    """A stage's name and its static attributes, except functions, whose names are not stable."""
     static = {"steps": stage.steps} | vars(stage)
     words = [f"{name}={value}" for name, value in static.items() if not callable(value) and not _is_number(value)]
     return f"{type(stage).__name__}({', '.join(words)})"
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, float | Array | np.ndarray)
 
 
 def digest(tree: Any) -> str:
-    """Of every number in a tree."""
+    """A SHA-256 digest of every number in a tree."""
     total = hashlib.sha256()
     for leaf in _leaves(tree):
         total.update(f"{leaf.dtype} {leaf.shape}".encode() + leaf.tobytes())
@@ -207,24 +225,21 @@ def digest(tree: Any) -> str:
 
 
 def _leaves(tree: Any) -> list[np.ndarray]:
-    def plain(leaf: Any) -> np.ndarray:
-        return np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
-
-    return [plain(leaf) for leaf in jax.tree.leaves(tree)]
+    return [np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf) for leaf in jax.tree.leaves(tree)]
 
 
 def _restored(template: _Tree, leaves: Sequence[np.ndarray]) -> _Tree:
-    """The leaves in the form of ``template``."""
+    """The leaves in the structure of ``template``."""
 
-    def one(like: Any, leaf: np.ndarray) -> Array:
+    def restore(like: Any, leaf: np.ndarray) -> Array:
         if is_key(like):
             return jax.random.wrap_key_data(jnp.asarray(leaf), impl=jax.random.key_impl(like))
         if (leaf.shape, leaf.dtype) != (like.shape, like.dtype):
             raise CheckpointError(
-                f"checkpoint: it holds {leaf.dtype}{leaf.shape} where this training has {like.dtype}{like.shape}; "
-                "repeat the call that was stopped, or delete the checkpoint to begin anew"
+                f"checkpoint: it holds {leaf.dtype}{leaf.shape} but this training has {like.dtype}{like.shape}; repeat "
+                "the original call, or delete the checkpoint to start again"
             )
         return jnp.asarray(leaf)
 
     likes, tree = jax.tree.flatten(template)
-    return jax.tree.unflatten(tree, [one(like, leaf) for like, leaf in zip(likes, leaves, strict=True)])
+    return jax.tree.unflatten(tree, [restore(like, leaf) for like, leaf in zip(likes, leaves, strict=True)])

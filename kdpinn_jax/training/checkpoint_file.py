@@ -1,4 +1,4 @@
-"""A checkpoint as a file: safetensors with a checksum over everything in it, written whole or not at all."""
+"""The file of a checkpoint: safetensors with a checksum over its whole content, written atomically."""
 
 import hashlib
 import json
@@ -15,30 +15,49 @@ from ..base.names import one_line
 from ..base.storage import atomic, library_versions, read_safetensors
 from ..models.report import StageReport
 
-#: Raised by one whenever the content changes its form.
+#: Incremented whenever the structure of the content changes.
 FORMAT_VERSION = 1
 LATEST, PREVIOUS = "latest.safetensors", "previous.safetensors"
 _KEY = "kdpinn_jax_checkpoint"
-#: The fields of a report that are numbers; the others are words and the history.
-_NUMBERS = ("steps", "ending", "record_steps", "fresh_loss", "seconds_compiling", "seconds", "record_seconds")
+#: The fields of a report that are numbers, by their names in the file.
+_NUMBERS = {
+    "steps": "steps",
+    "ending": "status",
+    "record_steps": "record_steps",
+    "fresh_loss": "fresh_loss",
+    "seconds_compiling": "seconds_compiling",
+    "seconds": "seconds",
+    "record_seconds": "record_seconds",
+}
 
-#: What a header of another form than ours meets on its way.
+#: The exceptions that a header with another structure can cause.
 _DAMAGE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
-#: A row a record: what the host saw of the training.
+#: One row per record of a training.
 Rows = list[dict[str, np.ndarray]]
 
 
-class Finished(NamedTuple):
-    """A stage that has ended, and the training's clock then."""
+class FinishedStage(NamedTuple):
+    """A completed stage.
+
+    Attributes:
+        report: how it ended.
+        elapsed: the training's clock at its end, in seconds.
+    """
 
     report: StageReport
     elapsed: float
 
 
-class Running(NamedTuple):
-    """The stage that runs: the leaves of its state, its records, the training's clock when it began, and the seconds it
-    compiled."""
+class RunningStage(NamedTuple):
+    """A running stage.
+
+    Attributes:
+        leaves: the leaves of its state.
+        rows: its records.
+        began: the training's clock at its start, in seconds.
+        compiling: the seconds that it compiled.
+    """
 
     leaves: list[np.ndarray]
     rows: Rows
@@ -47,29 +66,36 @@ class Running(NamedTuple):
 
 
 class Content(NamedTuple):
-    """Stages that have ended, the parameters after them, the stage that runs, and the training's clock."""
+    """The content of a checkpoint.
 
-    finished: tuple[Finished, ...] = ()
+    Attributes:
+        finished: the completed stages.
+        params: the leaves of the parameters after them.
+        running: the running stage, if any.
+        elapsed: the training's clock, in seconds.
+    """
+
+    finished: tuple[FinishedStage, ...] = ()
     params: tuple[np.ndarray, ...] = ()
-    running: Running | None = None
+    running: RunningStage | None = None
     elapsed: float = 0.0
 
 
 class Unusable(Exception):
-    """Why a file is no use, to be said after its name."""
+    """Why a file cannot be used; the message follows the file's name."""
 
 
 def write(folder: Path, content: Content, identity: Mapping[str, Any]) -> None:
-    """Write the latest checkpoint of a folder; what was the latest becomes the previous one.
+    """Write the latest checkpoint of a folder and keep the one before it as the previous checkpoint.
 
     Raises:
-        OSError, SafetensorError: it could not be written; those that were there still are.
+        OSError, SafetensorError: it could not be written; the existing checkpoints are unchanged.
     """
     with atomic(folder / LATEST) as temporary:
         tensors = _tensors(content)
         text = json.dumps(_header(content, identity), sort_keys=True)
         save_file(tensors, temporary, {_KEY: text, "sha256": _checksum(text, tensors)})
-        # Until the new one takes its name there is no latest one, and the previous one is read.
+        # Until the new file is renamed there is no latest checkpoint, and the previous one is read.
         if (folder / LATEST).exists():
             (folder / LATEST).replace(folder / PREVIOUS)
 
@@ -78,24 +104,24 @@ def read(path: Path) -> tuple[Content, dict[str, Any]]:
     """Content and identity of a file written by ``write``.
 
     Raises:
-        Unusable: it is damaged, or other versions wrote it.
+        Unusable: it is damaged, or other library versions wrote it.
     """
-    if not os.path.isfile(path):  # a pipe would wait for a writer
-        raise Unusable("is no file")
+    if not os.path.isfile(path):  # reading a pipe would wait for a writer
+        raise Unusable("is not a file")
     metadata: dict[str, str] = {}
     try:
         tensors = read_safetensors(path, metadata.update)
         if metadata["sha256"] != _checksum(metadata[_KEY], tensors):
-            raise Unusable("is damaged: its checksum differs")
+            raise Unusable("is damaged (its checksum does not match)")
         header = json.loads(metadata[_KEY])
         if header["format_version"] != FORMAT_VERSION or header["versions"] != library_versions():
             ours = library_versions() | {"format": FORMAT_VERSION}
             theirs = header["versions"] | {"format": header["format_version"]}
             differing = ", ".join(f"{name} {theirs[name]}" for name in theirs if theirs[name] != ours.get(name))
-            raise Unusable(f"was written by {one_line(differing)}, which goes on from it; here is another version")
+            raise Unusable(f"was written by {one_line(differing)}; only the same versions can resume it")
         return _content(header, tensors), dict(header["identity"])
     except (SafetensorError, OSError, MemoryError, ArithmeticError, *_DAMAGE) as error:
-        raise Unusable(f"is no readable checkpoint ({type(error).__name__}: {one_line(error)})") from None
+        raise Unusable(f"is not a readable checkpoint ({type(error).__name__}: {one_line(error)})") from None
 
 
 def _header(content: Content, identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,8 +130,8 @@ def _header(content: Content, identity: Mapping[str, Any]) -> dict[str, Any]:
         "versions": library_versions(),
         "identity": dict(identity),
         "finished": [
-            {"stage": done.report.stage, "planned": done.report.planned, "elapsed": done.elapsed}
-            for done in content.finished
+            {"stage": stage.report.stage, "planned": stage.report.planned, "elapsed": stage.elapsed}
+            for stage in content.finished
         ],
         "running": {"began": content.running.began, "compiling": content.running.compiling}
         if content.running
@@ -117,13 +143,13 @@ def _header(content: Content, identity: Mapping[str, Any]) -> dict[str, Any]:
 def _tensors(content: Content) -> dict[str, np.ndarray]:
     tensors = {f"params.{i:04d}": leaf for i, leaf in enumerate(content.params)}
     for i, (report, _) in enumerate(content.finished):
-        tensors |= {f"finished.{i:04d}.{name}": getattr(report, name) for name in _NUMBERS}
+        tensors |= {f"finished.{i:04d}.{name}": getattr(report, field) for name, field in _NUMBERS.items()}
         tensors |= {f"finished.{i:04d}.history.{name}": values for name, values in report.history.items()}
     if content.running:
         tensors |= {f"running.state.{i:04d}": leaf for i, leaf in enumerate(content.running.leaves)}
         for name in content.running.rows[0] if content.running.rows else ():
             tensors[f"running.rows.{name}"] = np.stack([row[name] for row in content.running.rows])
-    # Not ascontiguousarray, which makes a number an array of one.
+    # Not ascontiguousarray, which turns a scalar into an array of one.
     return {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
 
 
@@ -135,17 +161,17 @@ def _content(header: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Co
 
     finished = []
     for i, about in enumerate(header["finished"]):
-        numbers = {name: _plain(tensors[f"finished.{i:04d}.{name}"]) for name in _NUMBERS}
+        numbers = {field: _scalar_or_array(tensors[f"finished.{i:04d}.{name}"]) for name, field in _NUMBERS.items()}
         history = under(f"finished.{i:04d}.history.")
         report = StageReport(stage=str(about["stage"]), planned=int(about["planned"]), history=history, **numbers)
-        finished.append(Finished(report, float(about["elapsed"])))
+        finished.append(FinishedStage(report, float(about["elapsed"])))
     running = None
     if about := header["running"]:
         columns = under("running.rows.")
         count = min((len(values) for values in columns.values()), default=0)
         rows = [{name: values[i] for name, values in columns.items()} for i in range(count)]
         leaves = list(under("running.state.").values())
-        running = Running(leaves, rows, float(about["began"]), float(about["compiling"]))
+        running = RunningStage(leaves, rows, float(about["began"]), float(about["compiling"]))
     return Content(tuple(finished), tuple(under("params.").values()), running, float(header["elapsed"]))
 
 
@@ -156,5 +182,5 @@ def _checksum(text: str, tensors: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _plain(value: np.ndarray) -> Any:
+def _scalar_or_array(value: np.ndarray) -> Any:
     return value.item() if value.ndim == 0 else value

@@ -1,33 +1,31 @@
-"""One program in several processes, by JAX's own runtime: what lies on all their devices, and what they agree on.
+"""Several processes as one program, by JAX's own runtime: moving arrays between host and devices, and shared decisions.
 
-With a single process nothing here does anything.
+All functions are no-ops in a single process.
 """
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ..base.types import is_key
 
-
-def _several(mesh: Mesh | None) -> bool:
-    return mesh is not None and mesh.is_multi_process
+_Tree = TypeVar("_Tree")
 
 
-def placed(tree: Any, mesh: Mesh | None, spec: PartitionSpec) -> Any:
-    """Numbers that every process has, on the devices of all of them."""
-    if not _several(mesh):
+def to_devices(tree: _Tree, mesh: Mesh | None, spec: PartitionSpec) -> _Tree:
+    """Numbers that every process has, on the devices of all processes."""
+    if mesh is None or not mesh.is_multi_process:
         return tree
-    assert mesh is not None
     sharding = NamedSharding(mesh, spec)
 
-    def place(leaf: Any) -> Any:
+    def place(leaf: Any) -> Array:
         if is_key(leaf):
             return jax.random.wrap_key_data(place(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
         whole = np.asarray(jnp.asarray(leaf))
@@ -36,27 +34,26 @@ def placed(tree: Any, mesh: Mesh | None, spec: PartitionSpec) -> Any:
     return jax.tree.map(place, tree)
 
 
-def on_host(tree: Any, mesh: Mesh | None) -> Any:
-    """Numbers on the devices of all processes, whole in each of them."""
-    if not _several(mesh):
+def to_host(tree: _Tree, mesh: Mesh | None) -> _Tree:
+    """Numbers on the devices of all processes, complete in each process."""
+    if mesh is None or not mesh.is_multi_process:
         return tree
-    assert mesh is not None
-    return jax.tree.map(_plain, _replicated(mesh)(tree))
+    return jax.tree.map(_local, _replicated(mesh)(tree))
 
 
-def _plain(leaf: Any) -> Any:
+def _local(leaf: Array) -> Array:
     if is_key(leaf):
-        return jax.random.wrap_key_data(_plain(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+        return jax.random.wrap_key_data(_local(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
     return jnp.asarray(np.asarray(leaf.addressable_data(0)))
 
 
 @functools.cache
-def _replicated(mesh: Mesh) -> Callable[[Any], Any]:
+def _replicated(mesh: Mesh) -> Callable[[_Tree], _Tree]:
     return jax.jit(lambda tree: tree, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
 
-def agreed(flags: Sequence[bool], mesh: Mesh | None) -> tuple[bool, ...]:
-    """What the first process says: clocks differ, and all must do the same."""
-    if not _several(mesh):
+def broadcast_flags(flags: Sequence[bool], mesh: Mesh | None) -> tuple[bool, ...]:
+    """The flags of the first process: clocks differ, and all processes must do the same."""
+    if mesh is None or not mesh.is_multi_process:
         return tuple(flags)
     return tuple(map(bool, multihost_utils.broadcast_one_to_all(np.asarray(flags))))

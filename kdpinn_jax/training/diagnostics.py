@@ -10,8 +10,10 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
 from ..base.types import Params, Points
-from .objective import Objective, loss_and_grad, only, precision
+from ..models.model import precision
+from .objective import Objective, only
 from .points import sample
+from .residuals import loss_and_grad
 
 
 class GradientDiagnostics(NamedTuple):

@@ -1,151 +1,26 @@
-"""``fit``: stages on one objective. Steps are jitted scans; between them the host watches (``_loop``)."""
+"""``fit``: training by stages, from the host or inside a JAX transformation."""
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.sharding import PartitionSpec
-from jax.typing import ArrayLike
 
-from ..base.compiler import known_options
-from ..base.types import Params, Points, is_key, is_traced
-from ..models.report import Fit, StageReport
-from .checkpoint import Checkpoint, digest, identity, opened
-from .devices import agreed, on_host, placed
-from .host_loop import Phase, State, Watch, run_phases
-from .objective import Objective, mean_square_at, precision, weighted_sum
-from .points import draw_evenly, renew, sample
-from .residuals import split_over
-from .stages import Ending, Stage
-
-
-def begin(objective: Objective, stage: Stage, params: Params, key: Array, broken: ArrayLike = False) -> State:
-    """The state before the first step; who is broken has no finite parameters to go on from, and stands still."""
-    key, key_points = jax.random.split(key)
-    points = draw_evenly(objective, stage.sampling, key_points)
-    memory = stage.init(objective, params, points)
-    unseen = {name: jnp.full((), jnp.nan, precision(params)) for name in objective.terms}
-    ending = jnp.where(broken, Ending.NON_FINITE, Ending.RUNNING)
-    state = State(params, params, memory, points, unseen, key, jnp.asarray(0), ending)
-    # Strongly typed, as what comes back from a step and from a checkpoint: one program serves all.
-    return jax.tree.map(_strong, state)
-
-
-def _strong(leaf: Array) -> Array:
-    return leaf if is_key(leaf) else jax.lax.convert_element_type(leaf, leaf.dtype)
-
-
-def _step(objective: Objective, stage: Stage, state: State, count: Array) -> State:
-    """One step; ``count`` is ``state.step``, as a number that is the same for all members of a batch: under vmap a
-    draw of points then remains a branch, and is not made at every step."""
-    params, proven, memory, points, before, key, step, _ = state
-    every = stage.sampling.every
-    if every:
-        key, key_points = jax.random.split(key)
-
-        def redraw() -> tuple[Points, Any]:
-            fresh = renew(objective, stage.sampling, params, key_points, points, count)
-            return fresh, stage.renew(objective, params, memory, fresh)
-
-        due = (count % every == 0) & (count > 0)
-        points, memory = redraw() if every == 1 else jax.lax.cond(due, redraw, lambda: (points, memory))
-    new = stage.step(objective, params, memory, points)
-    seen = jnp.isfinite(new.loss)
-    finite = seen & jax.tree.reduce(jnp.logical_and, jax.tree.map(lambda leaf: jnp.isfinite(leaf).all(), new.params))
-    # Adam sees the loss before it moves, so a loss that is not finite condemns the parameters it started from.
-    proven = jax.tree.map(lambda a, b: jnp.where(seen, a, b), params, proven)
-    kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new.params, proven)
-    parts = jax.tree.map(lambda a, b: jnp.where(seen, a, b).astype(b.dtype), new.parts, before)
-    ending = jnp.where(
-        ~finite,
-        Ending.NON_FINITE,
-        jnp.where((new.ending == Ending.RUNNING) & (step + 1 >= stage.steps), Ending.COMPLETED, new.ending),
-    )
-    return State(kept, proven, new.memory, points, parts, key, step + 1, ending)
-
-
-def advance(
-    objective: Objective, stage: Stage, state: State, first: ArrayLike, steps: ArrayLike
-) -> tuple[State, dict[str, Array]]:
-    """At most ``steps`` steps from number ``first`` on, and the mean square of every term as the last of them saw it; a
-    stage that has ended stands still."""
-
-    def one(count: Array, state: State) -> State:
-        running = state.ending == Ending.RUNNING
-        return jax.lax.cond(running, lambda s: _step(objective, stage, s, count), lambda s: s, state)
-
-    state = jax.lax.fori_loop(first, first + steps, one, state)
-    loss = weighted_sum(objective, state.parts)
-    return state, {"step": state.step, "ending": state.ending, "loss": loss, **state.parts}
-
-
-def fresh_loss(objective: Objective, params: Params, key: Array) -> Array:
-    """The loss at points training did not see."""
-    rows = _sample(objective, jax.random.fold_in(key, 1)).rows
-    problem, network, coefficients = objective.problem, objective.network, objective.coefficients
-    parts = {
-        name: mean_square_at(problem, network, term, params, coefficients, rows[name])
-        for name, term in objective.terms.items()
-    }
-    return weighted_sum(objective, parts)
-
-
-_sample = jax.jit(sample)
-
-
-class Alone(NamedTuple):
-    """One training, compiled piece by piece: the same pieces for any objective of its form."""
-
-    objective: Objective
-
-    def begin(self, stage: Stage, params: Params, key: Array, number: int, broken: Any) -> State:
-        return _begin(self.objective, stage, self.placed(params), self.placed(jax.random.fold_in(key, number)), broken)
-
-    def advance(self, stage: Stage, state: State, first: int, steps: int) -> tuple[State, dict[str, Array]]:
-        return _compiled_advance(tuple(stage.compiler_options.items()))(self.objective, stage, state, first, steps)
-
-    def fresh_loss(self, params: Params, key: Array) -> Array:
-        return fresh_loss(self.objective, self.placed(params), self.placed(key))
-
-    def placed(self, tree: Any) -> Any:
-        return placed(tree, self.objective.mesh, PartitionSpec())
-
-    def on_host(self, tree: Any) -> Any:
-        return on_host(tree, self.objective.mesh)
-
-    def agreed(self, *flags: bool) -> tuple[bool, ...]:
-        return agreed(flags, self.objective.mesh)
-
-
-def alone(objective: Objective) -> Alone:
-    """The compiled functions of one training, its points split over the devices of its mesh."""
-    return Alone(placed(objective, objective.mesh, PartitionSpec()))
-
-
-_begin = jax.jit(begin)
-
-
-@functools.cache
-def _compiled_advance(options: tuple[tuple[str, bool | int], ...]) -> Callable[..., tuple[State, dict[str, Array]]]:
-    # Only a call that is not itself being traced may choose its compiler's options.
-    return jax.jit(advance, compiler_options=known_options(**dict(options)))
-
-
-def check(stages: Sequence[Stage], time_budget: float | None) -> None:
-    """The arguments every training has.
-
-    Raises:
-        ValueError: no stages, or a budget that is not positive.
-    """
-    if not stages:
-        raise ValueError("fit: stages is empty; give at least one, e.g. (Adam(2000),)")
-    if time_budget is not None and not time_budget > 0:
-        raise ValueError(f"fit: time_budget={time_budget} must be positive, in seconds")
+from ..base.types import Device, Params, is_traced
+from ..models.report import Fit, StageReport, Status
+from .blocks import point_mesh
+from .checkpoint import Checkpoint, digest, identity, open_journal
+from .devices import to_devices
+from .host_loop import HostOptions, lower_loss_params, run_phases
+from .monitor import Monitor
+from .objective import Objective
+from .phase import Phase
+from .runner import SingleRunner
+from .stages import Stage
+from .step import advance, compiled_start, fresh_loss
 
 
 def fit(
@@ -156,79 +31,112 @@ def fit(
     *,
     time_budget: float | None = None,
     progress: bool | None = None,
-    monitor: Callable[[Params], Array] | None = None,
+    monitor: Monitor | None = None,
     record_every: int | None = None,
     checkpoint: Checkpoint | None = None,
-    devices: Sequence[Any] | None = None,
+    devices: Sequence[Device] | None = None,
 ) -> Fit:
-    """Minimise the objective by one stage after the other.
+    """Minimise an objective by one stage after the other.
 
     Args:
-        objective, params: what is minimised, and where from.
+        objective: what is minimised.
+        params: the initial parameters.
         key: a JAX random key for the points.
         stages: e.g. ``(Adam(2000), LBFGS(2000))``.
-        time_budget: wall seconds for all stages, compiling included, looked at with every record; a stage gets an
-            equal share of what is left, and what it does not need goes to the next.
-        progress: a bar on stderr; None shows it on a terminal only.
-        monitor: params -> an error worth watching (relative L2), kept in the history and shown in the bar.
+        time_budget: wall-clock seconds for all stages including compiling, checked at every record. Each stage gets an
+            equal share of the time that is left, and passes on what it does not use.
+        progress: whether to show a progress bar on stderr; None shows it on a terminal only.
+        monitor: params -> an error to record in the history and to show in the bar (relative L2).
         record_every: steps between records of the history; default the stage's own.
-        checkpoint: where to keep what a killed process needs to go on, and to go on from.
-        devices: share the points, such as ``jax.devices()``, those of all processes after
-            ``jax.distributed.initialize()``; default a single one. The numbers are those of one device, to rounding.
+        checkpoint: where to keep the state from which a killed training can resume; an existing one is resumed.
+        devices: the devices that share the points, such as ``jax.devices()``, which after
+            ``jax.distributed.initialize()`` are those of all processes; default a single one. The results equal those
+            of one device, up to rounding.
 
     Returns:
-        ``Fit(params, stages)``. A stage that turns non-finite keeps its last finite parameters, and no later stage
-        begins; so it is when the budget is spent.
+        ``Fit(params, stages)``. A stage whose loss becomes non-finite keeps its last finite parameters and is the last
+        one; so is the stage that spends the budget.
 
     Raises:
         TrainingInterrupted: Ctrl-C; it holds the Fit so far.
         ValueError: no stages, or a budget or record interval that is not positive.
-        CheckpointError: a checkpoint of another training, or damaged. RuntimeError: one in use by another process.
+        CheckpointError: the checkpoint is damaged or belongs to another training.
+        RuntimeError: another process uses the checkpoint.
 
-    Under jit or vmap (keys, coefficients, weights, learning rates) the same numbers come out; the clock, the bar, the
-    monitor and the checkpoint are silent there, every stage begins, and a member that has ended stands still.
+    Under jit or vmap (keys, coefficients, weights, learning rates) the results are the same. There the clock, the bar,
+    the monitor and the checkpoint are inactive, every stage begins, and a member that has ended is left unchanged.
     """
-    check(stages, time_budget)
     if record_every is not None and record_every < 1:
         raise ValueError(f"fit: record_every={record_every} must be at least 1")
-    if is_traced(objective, params, key, tuple(stages)):
-        return _fit_traced(objective, params, key, stages, record_every)
-    objective = replace(objective, mesh=split_over(devices))
-
-    def identified() -> dict[str, Any]:  # a digest takes all numbers to the host: only a checkpoint is worth it
-        about = {"initial parameters": digest(params), "record_every": record_every}
-        return identity([(objective, tuple(stages), None)], key) | about
-
-    with opened(checkpoint, identified) as journal:
-        watch = Watch(journal, progress, time_budget, monitor, record_every)
-        return run_phases(params, [Phase(alone(objective), stages, key, time_budget or np.inf)], watch)
+    phase = Phase(objective, tuple(stages), key, 1.0)
+    # A digest copies all numbers to the host, so it is only computed for a checkpoint.
+    identified = lambda: identity([phase], key) | {"initial parameters": digest(params), "record_every": record_every}
+    options = HostOptions(time_budget, progress, monitor, record_every, checkpoint, devices)
+    return optimise([phase], params, options, identified)
 
 
-def _fit_traced(
-    objective: Objective, params: Params, key: Array, stages: Sequence[Stage], record_every: int | None
+def optimise(
+    phases: Sequence[Phase], params: Params, options: HostOptions, identified: Callable[[], Mapping[str, Any]]
 ) -> Fit:
-    reports = []
-    for i, stage in enumerate(stages):
-        every = min(record_every or stage.record_every, stage.steps)
-        # A member whose last stage turned non-finite stands still, as it does outside vmap.
-        broken = reports[-1].ending == Ending.NON_FINITE if reports else False
-        state = _begin(objective, stage, params, jax.random.fold_in(key, i), broken)
-        some = lambda state, first, stage=stage, every=every: advance(objective, stage, state, first, every)
-        state, record = jax.lax.scan(some, state, jnp.arange(0, stage.steps, every))
-        params, steps = state.params, record.pop("step")
-        record.pop("ending")
-        reports.append(
-            StageReport(
-                stage=type(stage).__name__,
-                planned=stage.steps,
-                steps=state.step,
-                ending=state.ending,
-                record_steps=steps,
-                history=record,
-                fresh_loss=fresh_loss(objective, state.params, state.key),
-                seconds_compiling=jnp.nan,
-                seconds=jnp.nan,
-                record_seconds=jnp.full(steps.shape, jnp.nan),
-            )
-        )
+    """Run all phases: as one traced computation inside a JAX transformation, from the host otherwise.
+
+    Args:
+        phases: in their order.
+        params: the initial parameters.
+        options: for the host; only ``record_every`` has an effect in a traced computation.
+        identified: identifies the training for its checkpoint.
+    """
+    check_arguments(phases[-1].stages, options.time_budget)
+    if is_traced(phases, params):
+        return _optimise_traced(phases, params, options.record_every)
+    runner = SingleRunner(point_mesh(options.devices))
+    on_devices = lambda target: to_devices(replace(target, mesh=runner.mesh), runner.mesh, PartitionSpec())
+    phases = [phase._replace(objective=on_devices(phase.objective)) for phase in phases]
+    with open_journal(options.checkpoint, identified) as journal:
+        return run_phases(runner, phases, params, options, journal)
+
+
+def check_arguments(stages: Sequence[Stage], time_budget: float | None) -> None:
+    """Raise ValueError if there are no stages or the budget is not positive."""
+    if not stages:
+        raise ValueError("fit: stages is empty; give at least one, e.g. (Adam(2000),)")
+    if time_budget is not None and not time_budget > 0:
+        raise ValueError(f"fit: time_budget={time_budget} must be a positive number of seconds")
+
+
+def _optimise_traced(phases: Sequence[Phase], params: Params, record_every: int | None) -> Fit:
+    initial, reports = params, []
+    for phase in phases:
+        if reports:
+            both = (params, initial)
+            params = lower_loss_params(*both, *(fresh_loss(phase.objective, p, phase.key) for p in both))
+        for number, stage in enumerate(phase.stages):
+            # As from the host, a member whose last stage became non-finite takes no further steps.
+            diverged = reports[-1].status == Status.NON_FINITE if number else False
+            key = jax.random.fold_in(phase.key, number)
+            params, report = _stage_traced(phase.objective, stage, params, key, record_every, diverged)
+            reports.append(report)
     return Fit(params, tuple(reports))
+
+
+def _stage_traced(
+    objective: Objective, stage: Stage, params: Params, key: Array, record_every: int | None, diverged: Array | bool
+) -> tuple[Params, StageReport]:
+    every = min(record_every or stage.record_every, stage.steps)
+    state = compiled_start(objective, stage, params, key, diverged)
+    some = lambda state, first: advance(objective, stage, state, first, every)
+    state, record = jax.lax.scan(some, state, jnp.arange(0, stage.steps, every))
+    steps = record.pop("step")
+    record.pop("status")
+    return state.params, StageReport(
+        stage=type(stage).__name__,
+        planned=stage.steps,
+        steps=state.step,
+        status=state.status,
+        record_steps=steps,
+        history=record,
+        fresh_loss=fresh_loss(objective, state.params, state.key),
+        seconds_compiling=jnp.nan,
+        seconds=jnp.nan,
+        record_seconds=jnp.full(steps.shape, jnp.nan),
+    )

@@ -1,223 +1,188 @@
-"""The host's part of a training: it calls what is compiled, watches the clock, and keeps records and checkpoints.
-
-One training and a batch of them are the same here: numbers of a batch have a leading axis, its members.
-"""
+"""The host's part of a training: it calls the compiled functions, watches the clock, and keeps records and checkpoints."""
 
 import contextlib
-import functools
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+import importlib
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jax.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
-from ..base.types import Params, Points
-from ..models.report import Fit, StageReport, TrainingInterrupted
-from .checkpoint import Journal
-from .checkpoint_file import Running
-from .interrupt import Interrupt, noted_interrupt
+from ..base.types import Device, Params
+from ..models.report import Fit, StageReport, Status, TrainingInterrupted
+from .checkpoint import Checkpoint, Journal
+from .checkpoint_file import RunningStage
+from .interrupt import Interrupt, deferred_interrupt
+from .monitor import Monitor
+from .phase import Phase
 from .progress import Progress
-from .stages import Ending, Stage
+from .runner import Runner
+from .stages import Stage
 
 
-class State(NamedTuple):
-    """What a stage goes on from."""
+class HostOptions(NamedTuple):
+    """What the host does during a training; ``fit`` documents each option."""
 
-    params: Params
-    proven: Params  # the last parameters at which a loss was seen, and was finite
-    memory: Any
-    points: Points
-    parts: dict[str, Array]  # the mean squares last seen
-    key: Array
-    step: Array
-    ending: Array
-
-
-@runtime_checkable  # the tests check argument types while they run
-class Compiled(Protocol):
-    """A training's compiled functions."""
-
-    def begin(self, stage: Stage, params: Params, key: Array, number: int, broken: Any) -> State:
-        """The state before the first step of stage ``number``; whoever is broken stands still from the start."""
-        ...
-
-    def advance(self, stage: Stage, state: State, first: int, steps: int) -> tuple[State, dict[str, Array]]:
-        """At most ``steps`` steps from number ``first`` on, and what the host looks at: ``"step"``, ``"ending"``,
-        ``"loss"`` and the mean square of every term. Who has ended stands still."""
-        ...
-
-    def fresh_loss(self, params: Params, key: Array) -> Array:
-        """The loss at points training did not see."""
-        ...
-
-    def placed(self, tree: Any) -> Any:
-        """Numbers from the host, on the devices where the functions want them."""
-        ...
-
-    def on_host(self, tree: Any) -> Any:
-        """What lies on the devices of all processes, for this one to read."""
-        ...
-
-    def agreed(self, *flags: bool) -> tuple[bool, ...]:
-        """What the first process says, where several run the same program: clocks differ."""
-        ...
-
-
-class Watch(NamedTuple):
-    """What the host does beside the training."""
-
-    journal: Journal
-    progress: bool | None = None
     time_budget: float | None = None
-    monitor: Callable[[Params], Array] | None = None
+    progress: bool | None = None
+    monitor: Monitor | None = None
     record_every: int | None = None
+    checkpoint: Checkpoint | None = None
+    devices: Sequence[Device] | None = None
 
 
-class Phase(NamedTuple):
-    """Stages on one objective, with a key for their points, until a deadline by the journal's clock."""
+class _Host(NamedTuple):
+    """The tools of the host loop."""
 
-    compiled: Compiled
-    stages: Sequence[Stage]
-    key: Array
-    deadline: float
+    runner: Runner
+    options: HostOptions
+    journal: Journal
+    bar: Progress
+    interrupt: Interrupt
 
 
-def run_phases(params: Params, phases: Sequence[Phase], watch: Watch) -> Fit:
-    """One phase after the other, each one's stages in turn. A stage that leaves nobody with a finite loss, or no time,
-    ends its phase. The next one goes on from what came of it, or, where they have a smaller loss, from ``params``.
+def run_phases(runner: Runner, phases: Sequence[Phase], params: Params, options: HostOptions, journal: Journal) -> Fit:
+    """Run the stages of all phases in order.
+
+    A phase ends early if no training has a finite loss or its time is spent. A later phase starts from the parameters
+    reached so far or from ``params``, whichever have the smaller loss on its objective.
 
     Raises:
         TrainingInterrupted: Ctrl-C; it holds the Fit so far.
     """
-    ended: list[tuple[Params, StageReport]] = []
-    so_far = lambda: Fit(ended[-1][0] if ended else params, tuple(report for _, report in ended))
-    with noted_interrupt() as interrupt:
-        try:
+    initial, reports = params, []
+    try:
+        with (
+            deferred_interrupt() as interrupt,
+            Progress(options.progress, options.time_budget) as bar,
+            _one_blas_thread(),
+        ):
+            host = _Host(runner, options, journal, bar, interrupt)
             for phase in phases:
-                _run_phase(phase, params, ended, watch, interrupt)
-        except KeyboardInterrupt:
-            raise TrainingInterrupted(so_far()) from None
-    return so_far()
+                for number in range(len(phase.stages)):
+                    replayed = journal.replay(params)
+                    if replayed is None:
+                        begin, diverged = params, np.asarray(False)
+                        if number:
+                            diverged = np.equal(reports[-1].status, Status.NON_FINITE)
+                        elif reports:
+                            begin = _better_start(runner, phase, params, initial)
+                        params, report = _run_stage(host, phase, number, begin, diverged)
+                    else:
+                        params, report = replayed
+                    reports.append(report)
+                    if np.any(np.equal(report.status, Status.INTERRUPTED)):
+                        raise KeyboardInterrupt
+                    if replayed is None:
+                        journal.record_stage(params, report)
+                    late, stopped = runner.broadcast_flags(
+                        journal.elapsed() > _deadline(phase, options), interrupt.requested
+                    )
+                    if stopped:
+                        raise KeyboardInterrupt
+                    if late or np.all(np.equal(report.status, Status.NON_FINITE)):
+                        break
+    except KeyboardInterrupt:
+        raise TrainingInterrupted(Fit(params, tuple(reports))) from None
+    return Fit(params, tuple(reports))
 
 
-def _run_phase(
-    phase: Phase, initial: Params, ended: list[tuple[Params, StageReport]], watch: Watch, interrupt: Interrupt
-) -> None:
-    """Run a phase's stages, and add each to what has ended."""
-    compiled, stages, journal = phase.compiled, phase.stages, watch.journal
-    params = ended[-1][0] if ended else initial
-    # LAPACK's own threads wait for each other by spinning: beside another busy process a factorisation of 10 ms took up
-    # to 8 s. One thread costs little, since the products, where the time goes, run in XLA's pool.
-    with threadpool_limits(1, user_api="blas"), Progress(watch.progress, watch.time_budget) as bar:
-        for i, stage in enumerate(stages):
-            replayed = journal.replayed(params)
-            if replayed:
-                params, report = replayed
-            else:
-                broken = np.equal(ended[-1][1].ending, Ending.NON_FINITE) if i else np.asarray(False)
-                if ended and i == 0:
-                    both = compiled.on_host((params, initial))
-                    params = better(*both, *(compiled.on_host(compiled.fresh_loss(p, phase.key)) for p in both))
-                title = f"{type(stage).__name__} ({i + 1}/{len(stages)})"
-                turn = _Turn(stage, title, phase.deadline, len(stages) - i)
-                begin = functools.partial(compiled.begin, stage, params, phase.key, i, broken)
-                params, report = _run_stage(compiled, turn, params, begin, watch, bar, interrupt)
-            ended.append((params, report))
-            if np.any(np.equal(report.ending, Ending.INTERRUPTED)):
-                raise KeyboardInterrupt
-            if not replayed:
-                journal.ended(params, report)
-            late, stopped = compiled.agreed(journal.elapsed() > phase.deadline, interrupt.asked)
-            if stopped:
-                raise KeyboardInterrupt
-            if late or np.all(np.equal(report.ending, Ending.NON_FINITE)):
-                break
+def _one_blas_thread() -> threadpool_limits:
+    """Limit SciPy's BLAS, from which XLA takes its factorisations, to one thread.
+
+    BLAS threads wait for each other in busy loops: next to another busy process a factorisation of 10 ms took up to 8 s.
+    One thread costs little, because the large products use XLA's own threads.
+    """
+    importlib.import_module("scipy.linalg.cython_lapack")  # a limit applies to libraries that are already loaded
+    return threadpool_limits(1, user_api="blas")
 
 
-def better(params: Params, other: Params, loss: ArrayLike, its_loss: ArrayLike) -> Params:
-    """Whichever has the smaller loss, of each member of a batch; ``other`` where that of ``params`` is no number."""
-    kept = jnp.less_equal(loss, its_loss)
+def _deadline(phase: Phase, options: HostOptions) -> float:
+    """The end of a phase by the journal's clock, in seconds."""
+    return phase.until * (options.time_budget or math.inf)
+
+
+def _better_start(runner: Runner, phase: Phase, params: Params, initial: Params) -> Params:
+    both = runner.to_host((params, initial))
+    losses = (runner.to_host(runner.fresh_loss(phase.objective, p, phase.key)) for p in both)
+    return lower_loss_params(*both, *losses)
+
+
+def lower_loss_params(params: Params, other: Params, loss: ArrayLike, other_loss: ArrayLike) -> Params:
+    """The parameters with the smaller loss, for each member of a batch; ``other`` if the loss of ``params`` is NaN."""
+    kept = jnp.less_equal(loss, other_loss)
     return jax.tree.map(
         lambda a, b: jnp.where(kept.reshape(kept.shape + (1,) * (a.ndim - kept.ndim)), a, b), params, other
     )
 
 
-class _Turn(NamedTuple):
-    """A stage whose turn it is, and how many share what is left of the time."""
-
-    stage: Stage
-    title: str
-    deadline: float
-    sharing: int
-
-
 def _run_stage(
-    compiled: Compiled,
-    turn: _Turn,
-    params: Params,
-    begin: Callable[[], State],
-    watch: Watch,
-    bar: Progress,
-    interrupt: Interrupt,
+    host: _Host, phase: Phase, number: int, params: Params, diverged: ArrayLike
 ) -> tuple[Params, StageReport]:
-    """Parameters and report of one stage."""
-    journal, stage = watch.journal, turn.stage
-    every = min(watch.record_every or stage.record_every, stage.steps)
-    run = Running([], [], journal.elapsed(), 0.0)
-    bar.begin(turn.title + ", compiling", stage.steps)
-    state = begin()
-    # A call without a step compiles what the others run: that time is the compiler's alone.
-    state, record = jax.block_until_ready(compiled.advance(stage, state, 0, 0))
+    """Run stage ``number`` of a phase until it ends, its time is spent, or Ctrl-C."""
+    runner, options, journal, bar, interrupt = host
+    objective, stage = phase.objective, phase.stages[number]
+    title = f"{type(stage).__name__} ({number + 1}/{len(phase.stages)})"
+    every = min(options.record_every or stage.record_every, stage.steps)
+    run = RunningStage([], [], journal.elapsed(), 0.0)
+    bar.begin(f"{title}, compiling", stage.steps)
+    state = runner.start(objective, stage, params, phase.key, number, diverged)
+    # A call with no steps compiles the program that later calls run, so its time is that of compiling alone.
+    state, record = jax.block_until_ready(runner.advance(objective, stage, state, 0, 0))
     run = run._replace(compiling=journal.elapsed() - run.began)
-    if restored := journal.running(state):
-        state, run = compiled.placed(restored[0]), restored[1]
-        state, record = compiled.advance(stage, state, 0, 0)
-    bar.begin(turn.title, stage.steps)
-    # A stage may take its share of what is left, so that a slow first one leaves time for the next.
-    deadline = run.began + (turn.deadline - run.began) / turn.sharing
-    record = compiled.on_host(record)
+    if restored := journal.resume_stage(state):
+        state, run = runner.to_devices(restored[0]), restored[1]
+        state, record = runner.advance(objective, stage, state, 0, 0)
+    bar.begin(title, stage.steps)
+    # A stage gets an equal share of the time that is left, so that a slow one leaves time for the next.
+    deadline = run.began + (_deadline(phase, options) - run.began) / (len(phase.stages) - number)
+    record = runner.to_host(record)
     while True:
-        ending = np.asarray(record["ending"])
-        if not np.any(ending == Ending.RUNNING):
+        status = np.asarray(record["status"])
+        if not np.any(status == Status.RUNNING):
             break
-        late, due, stopped = compiled.agreed(journal.elapsed() > deadline, journal.due, interrupt.asked)
+        late, due, stopped = runner.broadcast_flags(journal.elapsed() > deadline, journal.due, interrupt.requested)
         if stopped or (due and not late):
-            journal.note(compiled.on_host(state), run)
+            journal.record_running(runner.to_host(state), run)
         if stopped or late:
-            ending = np.where(ending == Ending.RUNNING, Ending.INTERRUPTED if stopped else Ending.TIME_BUDGET, ending)
+            status = np.where(status == Status.RUNNING, Status.INTERRUPTED if stopped else Status.TIME_BUDGET, status)
             break
-        state, record = compiled.advance(stage, state, len(run.rows) * every, every)
-        record = compiled.on_host(record)
-        row = {name: np.asarray(value) for name, value in record.items() if name != "ending"}
-        if watch.monitor is not None:
-            row["relative_l2"] = np.asarray(watch.monitor(compiled.on_host(state.params)))
+        state, record = runner.advance(objective, stage, state, len(run.rows) * every, every)
+        record = runner.to_host(record)
+        row = {name: np.asarray(value) for name, value in record.items() if name != "status"}
+        if options.monitor is not None:
+            row["relative_l2"] = np.asarray(options.monitor(runner.to_host(state.params)))
         row["seconds"] = np.asarray(journal.elapsed() - run.began - run.compiling)
         run.rows.append(row)
         bar.update(int(np.max(row["step"])), {name: float(np.median(value)) for name, value in row.items()})
     fresh_loss = np.asarray(np.nan)
     if run.rows:
-        params = compiled.on_host(state.params)
-        with contextlib.suppress(KeyboardInterrupt):  # what was trained is not lost for this number
-            fresh_loss = np.asarray(compiled.on_host(compiled.fresh_loss(state.params, state.key)))
+        params = runner.to_host(state.params)
+        with contextlib.suppress(KeyboardInterrupt):  # the parameters must not be lost for the sake of this number
+            fresh_loss = np.asarray(runner.to_host(runner.fresh_loss(objective, state.params, state.key)))
+    return params, _report(stage, run, status, fresh_loss, journal.elapsed())
+
+
+def _report(stage: Stage, run: RunningStage, status: np.ndarray, fresh_loss: np.ndarray, now: float) -> StageReport:
     columns = {name: np.stack([row[name] for row in run.rows], axis=-1) for name in (run.rows[0] if run.rows else ())}
-    report = StageReport(
+    return StageReport(
         stage=type(stage).__name__,
         planned=stage.steps,
-        steps=_plain(run.rows[-1]["step"] if run.rows else np.zeros_like(ending)),
-        ending=_plain(ending),
-        record_steps=columns.pop("step", np.zeros((*ending.shape, 0), int)),
+        steps=_scalar_or_array(run.rows[-1]["step"] if run.rows else np.zeros_like(status)),
+        status=_scalar_or_array(status),
+        record_steps=columns.pop("step", np.zeros((*status.shape, 0), int)),
         record_seconds=columns.pop("seconds", np.zeros(0)),
         history=columns,
-        fresh_loss=_plain(fresh_loss),
+        fresh_loss=_scalar_or_array(fresh_loss),
         seconds_compiling=run.compiling,
-        seconds=journal.elapsed() - run.began - run.compiling,
+        seconds=now - run.began - run.compiling,
     )
-    return params, report
 
 
-def _plain(value: np.ndarray) -> Any:
+def _scalar_or_array(value: np.ndarray) -> Any:
+    """A plain number for one training, an array for a batch."""
     return value.item() if value.ndim == 0 else value

@@ -1,4 +1,4 @@
-"""The members of a sweep from what is varied, and the table of what came of them."""
+"""The members of a sweep from what is varied, and the sweep_table of what came of them."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from ..base.names import nearest
-from ..evaluation.evaluate import Metrics
+from ..models.metrics import Metrics
 from ..models.model import Model
 from ..pde.networks import MLP
 from ..pde.problem import Problem
@@ -88,7 +88,7 @@ def _member(chosen: Mapping[str, Any], known: Mapping[str, str], network: MLP, s
     )
 
 
-def table(members: Sequence[Member], models: Sequence[Model], found: Sequence[Metrics]) -> list[dict[str, Any]]:
+def sweep_table(members: Sequence[Member], models: Sequence[Model], found: Sequence[Metrics]) -> list[dict[str, Any]]:
     """A row a member: its number, what is varied, its network, errors, losses and ending."""
     rows = []
     for i, (member, model, metrics) in enumerate(zip(members, models, found, strict=True)):
@@ -112,7 +112,7 @@ def table(members: Sequence[Member], models: Sequence[Model], found: Sequence[Me
     return rows
 
 
-def ranked(rows: Sequence[Mapping[str, Any]]) -> list[int]:
+def rank(rows: Sequence[Mapping[str, Any]]) -> list[int]:
     """Members from the best to the worst: by relative L2 error, without a reference by the loss at fresh points; one
     that turned non-finite comes last."""
     by = "relative_l2" if rows and "relative_l2" in rows[0] else "fresh_loss"

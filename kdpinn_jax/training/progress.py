@@ -1,18 +1,19 @@
-"""The progress bar of a training, on stderr: stage, steps, loss, error estimate, time left."""
+"""The progress bar of a training, on stderr: stage, steps, loss, error, time left."""
 
 import sys
 from collections.abc import Mapping
 from types import TracebackType
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+from typing import Any
 
 
 class Progress:
-    """A bar that is silent where nobody watches: ``shown=None`` shows it on a terminal only."""
+    """A progress bar. ``shown=None`` shows it on a terminal only."""
 
     def __init__(self, shown: bool | None, time_budget: float | None) -> None:
+        from rich.console import Console  # imported late: only a training needs it
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
         shown = sys.stderr.isatty() if shown is None else shown
         budget = f" of at most {time_budget:.0f} s" if time_budget else ""
         self._bar = Bar(
@@ -28,7 +29,7 @@ class Progress:
             disable=not shown,
             transient=True,
         )
-        self._task: TaskID | None = None
+        self._task: Any = None
 
     def __enter__(self) -> "Progress":
         self._bar.start()
@@ -40,13 +41,13 @@ class Progress:
         self._bar.stop()
 
     def begin(self, title: str, steps: int) -> None:
-        """A new line for a stage, in place of the last one."""
+        """Replace the line by that of a new stage."""
         if self._task is not None:
             self._bar.remove_task(self._task)
         self._task = self._bar.add_task(title, total=steps, numbers="")
 
     def update(self, step: int, numbers: Mapping[str, float]) -> None:
-        """The loss and, where it is watched, the relative L2 error beside it."""
+        """Show the number of steps, the loss and, if it is monitored, the relative L2 error."""
         error = f", error {numbers['relative_l2']:.2e}" if "relative_l2" in numbers else ""
         if self._task is not None:
             self._bar.update(self._task, completed=step, numbers=f"loss {numbers['loss']:.2e}{error}")

@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from ..base.names import nearest
+from ..models.model import init_params
 from ..pde.networks import MLP, count_parameters
 from ..pde.problem import Conditions, Problem
-from ..pde.sampling import Sampling
 from .distill import ADAPTIVE, IMITATE
-from .objective import init_params, objective
+from .objective import objective
+from .resampling import Sampling
 from .stages import LBFGS, Adam, LevenbergMarquardt, Stage
 
 

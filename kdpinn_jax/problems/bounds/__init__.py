@@ -1,0 +1,1 @@
+"""Bounds on the error of a model, by theorems about the problems."""

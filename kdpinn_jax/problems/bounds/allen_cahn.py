@@ -6,13 +6,12 @@ from jax import Array
 
 from ...base.types import Coefficients, Field
 from ...evaluation.estimates import ErrorEstimate, NoBound, Norm
-from ...evaluation.norms import at_points, bound_with_margin, check_domain, midpoints, numbers
+from ...evaluation.norms import at_points, bound_with_margin, check_equation, midpoints, scalar_coefficients
 from ...models.model import Model
 from ...pde.derivatives import derivative
 from ...pde.problem import Problem
+from ..allen_cahn import T, X, allen_cahn, initial
 
-T, X = 0, 1
-LOWER, UPPER = (0.0, -1.0), (1.0, 1.0)
 #: Times t = q², q evenly spaced, and points where the model is asked: what is wrong about the kink's evolution goes
 #: like t^(−½). A wall is √(2D/r) wide, 0.0063, three of 1024 points.
 TIMES, POINTS = 101, 1024
@@ -38,6 +37,10 @@ def _of_end(problem: Problem, u: Field, z: Array, c: Coefficients) -> Array:
     return jnp.concatenate([u(z), u_x(z), derivative(u, T)(z), derivative(u_x, T)(z)])
 
 
+def _initial(problem: Problem, u: Field, z: Array, c: Coefficients) -> Array:
+    return initial(z, c)
+
+
 def bound(model: Model) -> ErrorEstimate:
     """A bound on max over t of √(½∫(û − u)² dx), u the solution of uₜ = D uₓₓ + r (u − u³) with period 2.
 
@@ -58,20 +61,21 @@ def bound(model: Model) -> ErrorEstimate:
     v = 0 within every wall. w is computed: heat by an implicit step on a periodic grid, whose inverse is positive,
     reaction by its exponential.
     """
-    check_domain(model.problem, LOWER, UPPER)
-    c = numbers(model)
+    check_equation(model.problem, allen_cahn)
+    c = scalar_coefficients(model)
     diffusivity, reaction = c["diffusivity"], c["reaction"]
     if diffusivity < 0 or reaction < 0:
         raise NoBound(f"the bound needs diffusivity and reaction of at least 0, not {diffusivity} and {reaction}")
     t = np.maximum(np.linspace(0.0, 1.0, TIMES) ** 2, FIRST)
     x = np.linspace(-1.0, 1.0, POINTS, endpoint=False)
-    u, residual = np.moveaxis(at_points(model, _of_point, np.stack(np.meshgrid(t, x, indexing="ij"), axis=-1)), -1, 0)
+    z = np.stack(np.meshgrid(t, x, indexing="ij"), axis=-1)
+    u, residual = np.moveaxis(at_points(model, _of_point, z), -1, 0)
     ends = at_points(model, _of_end, np.stack(np.meshgrid([-1.0, 1.0], t, indexing="ij")[::-1], axis=-1))
     jump = (ends[0] - ends[1])[:, :, None]  # of û, ûₓ, ûₜ, ûₓₜ
     lift, lift_t = (-jump[:, i] * x / 2 - jump[:, i + 1] * (x**2 - 1 / 3) / 4 for i in (0, 2))
     v = u - lift
     source = np.abs(residual - lift_t - diffusivity * jump[:, 1] / 2 + reaction * (lift - u**3 + v**3))
-    start = np.abs(v[0] - x**2 * np.cos(np.pi * x))
+    start = np.abs(v[0] - at_points(model, _initial, z[0])[:, 0])
 
     def of_share(step: int) -> tuple[float, dict[str, float]]:
         some = (slice(None, None, step), slice(None, None, step))

@@ -3,15 +3,21 @@
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from scipy.stats import norm as normal
 
 from ...base.types import Coefficients, Field
 from ...evaluation.estimates import ErrorEstimate, NoBound, Norm
-from ...evaluation.norms import at_points, bound_with_margin, check_domain, field_value, numbers, trapezoid
+from ...evaluation.norms import (
+    at_points,
+    bound_with_margin,
+    check_equation,
+    field_value,
+    scalar_coefficients,
+    trapezoid,
+)
 from ...models.model import Model
 from ...pde.problem import Problem
+from ..black_scholes import UPPER, S, black_scholes, payoff, upper_value
 
-LOWER, UPPER = (0.0, 0.0), (1.0, 3.0)
 #: Times, even points in S, and points about the strike; odd, so that every other one keeps the ends.
 TIMES, EVEN, NEAR = 65, 201, 161
 #: How far the points about the strike reach, in σ√τ: a normal variable is beyond with probability 1e-9.
@@ -28,8 +34,8 @@ def points(problem: Problem, sigma: float, r: float, even: int = EVEN, near: int
     """(t, S) at those times, (t, n, 2): S even on [0, 3], and e^{−rτ} + ξ σ√τ with ξ even on [−6, 6], kept inside."""
     tau = times_left(TIMES)[:, None]
     layer = np.exp(-r * tau) + sigma * np.sqrt(tau) * np.linspace(-REACH, REACH, near)
-    wide = np.broadcast_to(np.linspace(0.0, UPPER[1], even), (TIMES, even))
-    s = np.concatenate([wide, np.clip(layer, 0.0, UPPER[1])], axis=1)
+    wide = np.broadcast_to(np.linspace(0.0, UPPER[S], even), (TIMES, even))
+    s = np.concatenate([wide, np.clip(layer, 0.0, UPPER[S])], axis=1)
     return np.stack([np.broadcast_to(1 - tau, s.shape), s], axis=-1)
 
 
@@ -45,6 +51,14 @@ def _residual(problem: Problem, u: Field, z: Array, c: Coefficients) -> Array:
     return jnp.concatenate([u(z), problem.terms["residual"].residual(u, z, c)])
 
 
+def _payoff(problem: Problem, u: Field, z: Array, c: Coefficients) -> Array:
+    return payoff(z, c)
+
+
+def _upper_value(problem: Problem, u: Field, z: Array, c: Coefficients) -> Array:
+    return upper_value(z, c)
+
+
 def bound(model: Model) -> ErrorEstimate:
     """A bound on the largest |V̂ − V|, V the value of the call (closed form).
 
@@ -58,8 +72,8 @@ def bound(model: Model) -> ErrorEstimate:
 
     Source: Black & Scholes (1973); Friedman (1964), Partial Differential Equations of Parabolic Type, ch. 2.
     """
-    check_domain(model.problem, LOWER, UPPER)
-    c = numbers(model)
+    check_equation(model.problem, black_scholes)
+    c = scalar_coefficients(model)
     sigma, r = c["sigma"], c["r"]
     if not sigma > 0:
         raise NoBound(f"the bound needs sigma > 0, not {sigma}")
@@ -67,11 +81,10 @@ def bound(model: Model) -> ErrorEstimate:
     z = points(model.problem, sigma, r)
     # At τ = 0 itself the residual of a kink is not defined; it counts for nothing there, since dτ = 3q² dq.
     values = at_points(model, _residual, z[1:])
-    start = at_points(model, field_value, z[0])[:, 0] - np.maximum(z[0, :, 1] - 1, 0)
+    start = (at_points(model, field_value, z[0]) - at_points(model, _payoff, z[0]))[:, 0]
     source = np.abs(values[..., 1])
     ends = at_points(model, field_value, np.stack([z[:, 0], z[:, EVEN - 1]]))[..., 0]
-    put = np.concatenate([[0.0], put_value(tau[1:], sigma, r)])
-    low, high = np.abs(ends[0]), np.abs(ends[1] - (UPPER[1] - np.exp(-r * tau) + put))
+    low, high = np.abs(ends[0]), np.abs(ends[1] - at_points(model, _upper_value, z[:, EVEN - 1])[:, 0])
     # The two sets of S, each thinned by itself: every other point of their union could be one of them alone.
     chosen = {step: np.r_[0:EVEN:step, EVEN : EVEN + NEAR : step] for step in (1, 2)}
 
@@ -94,10 +107,3 @@ def bound(model: Model) -> ErrorEstimate:
         }
 
     return bound_with_margin(model, NORM, of_share, ())
-
-
-def put_value(tau: np.ndarray, sigma: float, r: float) -> np.ndarray:
-    """e^{−rτ} Φ(−d₂) − S Φ(−d₁) at S = 3, strike 1; τ > 0."""
-    width = sigma * np.sqrt(tau)
-    d1 = (np.log(UPPER[1]) + (r + sigma**2 / 2) * tau) / width
-    return np.exp(-r * tau) * normal.cdf(width - d1) - UPPER[1] * normal.cdf(-d1)

@@ -6,13 +6,12 @@ from jax import Array
 
 from ...base.types import Coefficients, Field
 from ...evaluation.estimates import ErrorEstimate, NoBound, Norm
-from ...evaluation.norms import at_points, bound_with_margin, check_domain, midpoints, numbers, trapezoid
+from ...evaluation.norms import at_points, bound_with_margin, check_equation, midpoints, scalar_coefficients, trapezoid
 from ...models.model import Model
 from ...pde.derivatives import derivative
 from ...pde.problem import Problem
+from ..burgers import T, X, burgers, initial
 
-T, X = 0, 1
-LOWER, UPPER = (0.0, -1.0), (1.0, 1.0)
 #: Times, and points in x, of the integrals; both odd, so that every other one keeps the ends.
 TIMES, POINTS = 129, 601
 #: Points crowd about x = 0 over this many ν: the shock is 2 ν wide and has ten points in it.
@@ -34,6 +33,10 @@ def _of_point(problem: Problem, u: Field, z: Array, c: Coefficients) -> Array:
     )
 
 
+def _initial(problem: Problem, u: Field, z: Array, c: Coefficients) -> Array:
+    return initial(z, c)
+
+
 def bound(model: Model) -> ErrorEstimate:
     """A bound on max over t of ½∫|û − u| dx, u the solution of uₜ + u uₓ = ν uₓₓ, u(0, x) = −sin πx, u(t, ±1) = 0.
 
@@ -52,8 +55,8 @@ def bound(model: Model) -> ErrorEstimate:
     part 'exponent of the energy bound in L2': that is why it is not used. As |u| ≤ 1, ‖e‖₂² ≤ ‖e‖₁ ‖e‖_∞ gives the
     part 'root mean square'.
     """
-    check_domain(model.problem, LOWER, UPPER)
-    nu = numbers(model)["nu"]
+    check_equation(model.problem, burgers)
+    nu = scalar_coefficients(model)["nu"]
     if not nu > 0:
         raise NoBound(f"the bound needs nu > 0, not {nu}")
     t = np.maximum(np.linspace(0.0, 1.0, TIMES), FIRST)
@@ -67,7 +70,7 @@ def bound(model: Model) -> ErrorEstimate:
     lift, lift_t = (f[:, :1] * left + f[:, -1:] * right for f in (u, u_t))
     lift_x = (u[:, -1:] - u[:, :1]) / 2
     source = np.abs(residual - lift_t - u * lift_x - lift * u_x + lift * lift_x)
-    start = np.abs(u[0] - lift[0] + np.sin(np.pi * x))
+    start = np.abs(u[0] - lift[0] - at_points(model, _initial, z[0])[:, 0])
     steepness = np.maximum(-u_x, 0).max(axis=1)
 
     def of_share(step: int) -> tuple[float, dict[str, float]]:

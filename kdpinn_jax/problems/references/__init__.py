@@ -1,0 +1,1 @@
+"""Exact and converged numerical solutions of the problems."""

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.fft
 from jax import Array
-from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from ...base.types import Field
+from ..allen_cahn import T, X, initial_value, rounding
 from ._etdrk4 import interpolated, march
 
 #: Cells of the finer of two grids on [0, 1]. The kink of the initial value makes a cosine series converge like cells⁻²;
@@ -24,26 +24,6 @@ STEPS = 500
 STRIDE = 2
 #: Cosine modes kept of the part left when the kink's own evolution is taken out; they fall like mode⁻⁴.
 MODES = 1024
-
-
-def initial(x: Array) -> Array:
-    """u(0, x) = x² cos πx with period 2."""
-    x = x - 2 * jnp.round(x / 2)
-    return x**2 * jnp.cos(jnp.pi * x)
-
-
-def rounding(t: Array, x: Array, diffusivity: ArrayLike) -> Array:
-    """What diffusion alone adds to the kink 2ξ of the initial value, ξ the distance to x = ±1: with w = √(4Dt)
-
-        2 (ξ erf(ξ/w) + w/√π e^{−ξ²/w²} − ξ),
-
-    the mean of 2|ξ + √(2Dt) Z| − 2ξ over a standard normal Z. Zero at t = 0.
-    """
-    xi = 1 - jnp.abs(x - 2 * jnp.round(x / 2))
-    later = t > 0
-    width = jnp.sqrt(4 * diffusivity * jnp.where(later, t, 1.0))  # no √0 where a derivative is taken
-    mean = xi * jax.scipy.special.erf(xi / width) + width / jnp.sqrt(jnp.pi) * jnp.exp(-((xi / width) ** 2))
-    return jnp.where(later, 2 * (mean - xi), 0.0)
 
 
 def allen_cahn(coefficients: Mapping[str, Any], cells: int = CELLS) -> Field:
@@ -59,10 +39,10 @@ def allen_cahn(coefficients: Mapping[str, Any], cells: int = CELLS) -> Field:
     modes = _solve(diffusivity, float(coefficients["reaction"]), cells)
 
     def u(z: Float[Array, " 2"]) -> Float[Array, " 1"]:
-        t, x = z[0], z[1]
+        t, x = z[T], z[X]
         waves = jnp.cos(jnp.pi * x * jnp.arange(modes.shape[1], dtype=z.dtype))
         smooth = jnp.sum(interpolated(modes, t * (len(modes) - 1)) * waves)
-        return (initial(x) + rounding(t, x, diffusivity) + smooth)[None]
+        return (initial_value(x) + rounding(t, x, diffusivity) + smooth)[None]
 
     return u
 
@@ -76,7 +56,7 @@ def _solve(diffusivity: float, reaction: float, cells: int) -> np.ndarray:
     x = np.linspace(0, 1, cells // 2 + 1)
     with jax.enable_x64(True):
         times = jnp.linspace(0, 1, STEPS // STRIDE + 1)
-        known = jax.vmap(lambda t: initial(jnp.asarray(x)) + rounding(t, jnp.asarray(x), diffusivity))(times)
+        known = jax.vmap(lambda t: initial_value(jnp.asarray(x)) + rounding(t, jnp.asarray(x), diffusivity))(times)
     return _to_modes(extrapolated - np.asarray(known))[:, :MODES]
 
 
@@ -102,4 +82,6 @@ def _march(diffusivity: float, reaction: float, cells: int) -> np.ndarray:
         u = _to_values(modes)
         return _to_modes(reaction * (u - u**3))
 
-    return _to_values(march(_to_modes(x**2 * np.cos(np.pi * x)), rates, force, 1 / STEPS, STEPS, STRIDE))
+    with jax.enable_x64(True):
+        start = np.asarray(initial_value(jnp.asarray(x)))
+    return _to_values(march(_to_modes(start), rates, force, 1 / STEPS, STEPS, STRIDE))

@@ -9,6 +9,7 @@ from jax.scipy.stats import norm
 from jaxtyping import Float
 
 from ...base.types import Field
+from ..black_scholes import S, T
 
 
 def black_scholes(coefficients: Mapping[str, Any]) -> Field:
@@ -22,7 +23,7 @@ def black_scholes(coefficients: Mapping[str, Any]) -> Field:
     sigma, r = coefficients["sigma"], coefficients["r"]
 
     def value(z: Float[Array, " 2"]) -> Float[Array, " 1"]:
-        t, s = z[0], z[1]
+        t, s = z[T], z[S]
         alive, worth = t < 1, s > 0
         # √τ and log S are replaced where the limit is taken by hand, so that no NaN enters a derivative.
         tau = jnp.where(alive, 1 - t, 1.0)

@@ -9,9 +9,10 @@ from jax import Array
 from jaxtyping import Float
 
 from ...base.types import Field
+from ..burgers import T, X
 
-#: Nodes of the quadrature. For ν = 0.01/π, 100 agree with 200 to 1e-12 (tests/test_references.py); the rest is margin
-#: for smaller ν, where exp(−cos πy / 2πν) is sharper.
+#: Nodes of the quadrature. For ν = 0.01/π, 100 agree with 200 to 1e-12 (tests/test_references.py); the rest is a margin
+#: for smaller ν, for which exp(−cos πy / 2πν) is sharper.
 NODES = 160
 
 
@@ -27,7 +28,7 @@ def burgers(coefficients: Mapping[str, Any], nodes: int = NODES) -> Field:
     xi, weight = np.polynomial.hermite.hermgauss(nodes)
 
     def u(z: Float[Array, " 2"]) -> Float[Array, " 1"]:
-        y = z[1] - jnp.sqrt(4 * nu * z[0]) * jnp.asarray(xi, z.dtype)
+        y = z[X] - jnp.sqrt(4 * nu * z[T]) * jnp.asarray(xi, z.dtype)
         log_f = -jnp.cos(jnp.pi * y) / (2 * jnp.pi * nu)
         f = jnp.asarray(weight, z.dtype) * jnp.exp(log_f - jnp.max(log_f))
         return -jnp.sum(jnp.sin(jnp.pi * y) * f, keepdims=True) / jnp.sum(f, keepdims=True)

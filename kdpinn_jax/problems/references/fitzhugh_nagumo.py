@@ -12,10 +12,9 @@ from jax import Array
 from jaxtyping import Float
 
 from ...base.types import Field
+from ..fitzhugh_nagumo import DURATION, T, X, initial_value
 from ._etdrk4 import interpolated, march
 
-#: The last time; the ring has length 1.
-DURATION = 1.4
 #: Points of the grid. A third fewer change the solution by 1.5e-10 of it, and more by nothing that shows: the Fourier
 #: coefficients fall tenfold every seven waves.
 POINTS = 192
@@ -23,28 +22,10 @@ POINTS = 192
 STEPS = 4000
 #: Times between which the solution is interpolated. It is hardest right after t = 0, where u relaxes in ε.
 STORED = 1000
-#: The rest state (u, w) at β = 0.7, γ = 0.8 to three digits; FitzHugh's u (1961) has the other sign.
-REST = (-1.2, -0.625)
-
-
-def bump(distance: Array, width: float) -> Array:
-    """e^{(cos 2πd − 1)/width}: of period 1 and entire; near d = 0 a Gaussian of standard deviation √width/2π."""
-    return jnp.exp((jnp.cos(2 * jnp.pi * distance) - 1) / width)
-
-
-def initial(x: Array) -> Array:
-    """(u, w) at t = 0: at rest but for an excited stretch around x = 0.25 and, behind it, a refractory one around 0.05.
-
-    u = −1.2 + 3.2 e^{(cos 2π(x − 0.25) − 1)/0.4}, w = −0.625 + 1.3 e^{(cos 2π(x − 0.05) − 1)/0.4}.
-
-    3.2 lifts u to 2, the upper root of u − u³/3 = w at rest; 1.3 lifts w above 2/3, where that root ends: u must fall
-    there, and the pulse runs one way.
-    """
-    return jnp.stack([REST[0] + 3.2 * bump(x - 0.25, 0.4), REST[1] + 1.3 * bump(x - 0.05, 0.4)])
 
 
 def fitzhugh_nagumo(coefficients: Mapping[str, Any], points: int = POINTS, steps: int = STEPS) -> Field:
-    """The solution of uₜ = D uₓₓ + (u − u³/3 − w)/ε, wₜ = u + β − γ w of period 1 in x from ``initial``,
+    """The solution of uₜ = D uₓₓ + (u − u³/3 − w)/ε, wₜ = u + β − γ w of period 1 in x from ``initial_value``,
     z = (t, x) -> (u, w), for t ∈ [0, 1.4]; NaN at other times.
 
     (u, w) = Σₖ (aₖ cos 2πkx + bₖ sin 2πkx) whose coefficients are known at ``STORED`` times and interpolated between
@@ -57,7 +38,7 @@ def fitzhugh_nagumo(coefficients: Mapping[str, Any], points: int = POINTS, steps
     modes = _solve(*numbers, points, steps)
 
     def solution(z: Float[Array, " 2"]) -> Float[Array, " 2"]:
-        t, x = z[0], z[1]
+        t, x = z[T], z[X]
         inside = (t >= 0) & (t <= DURATION)
         of_waves = interpolated(modes, jnp.where(inside, t, 0.0) * ((len(modes) - 1) / DURATION))
         angles = 2 * jnp.pi * x * jnp.arange(modes.shape[2] // 2, dtype=z.dtype)
@@ -89,5 +70,5 @@ def _march(diffusivity: float, epsilon: float, beta: float, gamma: float, points
         return np.asarray(scipy.fft.rfft(np.stack([(u - u**3 / 3 - w) / epsilon, u + beta])))
 
     with jax.enable_x64(True):
-        start = np.asarray(initial(jnp.linspace(0, 1, points, endpoint=False)))
+        start = np.asarray(initial_value(jnp.linspace(0, 1, points, endpoint=False)))
     return march(np.asarray(scipy.fft.rfft(start)), rates, force, step, steps, steps // STORED)

@@ -11,13 +11,10 @@ from jax import Array
 from jaxtyping import Float
 
 from ...base.types import Field
+from ..kuramoto_sivashinsky import LENGTH, START, UNTIL, T, X
 from . import _etdrk4
 from ._etdrk4 import STENCIL, interpolated
 
-#: The period. At 22 the flow is chaotic, the smallest such system in use: Cvitanović, Davidchack & Siminos (2010).
-LENGTH = 22.0
-#: The end of the first window.
-UNTIL = 5.0
 #: Points of the grid on which u² is formed, and harmonics kept: fewer than a third, so that u² aliases on none of them
 #: (Orszag's rule). The last has an amplitude of 2e-12; 128 points and 42 harmonics give the same digits.
 POINTS, HARMONICS = 96, 31
@@ -26,27 +23,9 @@ POINTS, HARMONICS = 96, 31
 #: (tests/test_kuramoto_sivashinsky.py).
 STEP, STRIDE = 0.0125, 2
 
-#: Cosine and sine coefficients of harmonics 1 … 16 of u(0, x): cos θ − sin(2θ + 0.3) + ½ cos 3θ, θ = 2πx/22, after a
-#: transient of 360 time units, rounded. Of the states every 10 units from 200 to 410, errors grow from this one over
-#: 150 units about as the Lyapunov exponent says, neither faster nor slower. Fewer harmonics or digits would lie beside
-#: the attractor, and the fast decay back to it (e^{−22t} for harmonic 8) is a layer that nobody wants to resolve.
-_START = (
-    (0.296109, -0.002733), (0.000911, -0.838550), (1.171424, 0.133591), (-0.017940, -0.185233),
-    (0.314675, 0.035002), (-0.025750, 0.083039), (0.038207, 0.002329), (-0.005566, 0.021692),
-    (-0.000233, -0.001359), (-0.000646, 0.003098), (-0.000779, -0.000392), (0.000008, 0.000207),
-    (-0.000148, -0.000057), (0.000016, -0.000009), (-0.000015, -0.000004), (0.000003, -0.000005),
-)  # fmt: skip
-
-
-def initial(x: Array) -> Array:
-    """u(0, x): sixteen harmonics of period 22, a state on the attractor."""
-    start = jnp.asarray(_START, x.dtype)
-    angles = (2 * math.pi / LENGTH) * x * jnp.arange(1, len(_START) + 1, dtype=x.dtype)
-    return jnp.sum(start[:, 0] * jnp.cos(angles) + start[:, 1] * jnp.sin(angles))
-
 
 def kuramoto_sivashinsky(coefficients: Mapping[str, Any], until: float = UNTIL, step: float = STEP) -> Field:
-    """The solution of uₜ + u uₓ + uₓₓ + ν uₓₓₓₓ = 0 from ``initial``, period 22 in x, z = (t, x) -> u, t ∈ [0, until].
+    """The solution of uₜ + u uₓ + uₓₓ + ν uₓₓₓₓ = 0 from ``initial_value``, period 22 in x, z = (t, x) -> u, t ∈ [0, until].
 
     u = Σₖ aₖ(t) cos 2πkx/22 + bₖ(t) sin 2πkx/22; between stored times by polynomials of degree 7 (good to 2e-7 for
     t < 0.03, where the start's last harmonics settle, to 1e-10 later); NaN beyond them.
@@ -66,8 +45,8 @@ def kuramoto_sivashinsky(coefficients: Mapping[str, Any], until: float = UNTIL, 
     modes = _solve(float(coefficients["viscosity"]), count, step)
 
     def u(z: Float[Array, " 2"]) -> Float[Array, " 1"]:
-        position = z[0] / spacing
-        angles = (2 * math.pi / LENGTH) * z[1] * jnp.arange(1, HARMONICS + 1, dtype=z.dtype)
+        position = z[T] / spacing
+        angles = (2 * math.pi / LENGTH) * z[X] * jnp.arange(1, HARMONICS + 1, dtype=z.dtype)
         waves = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)])
         value = jnp.sum(interpolated(modes, position) * waves)
         # A time that only rounding puts beyond is still inside.
@@ -81,7 +60,7 @@ def kuramoto_sivashinsky(coefficients: Mapping[str, Any], until: float = UNTIL, 
 def _solve(viscosity: float, count: int, step: float) -> np.ndarray:
     """(aₖ, bₖ) at the stored times, (count + 1, 2 HARMONICS): two steps of a method of order 4, extrapolated."""
     start = np.zeros(HARMONICS + 1, complex)
-    start[1 : len(_START) + 1] = [a - 1j * b for a, b in _START]
+    start[1 : len(START) + 1] = [a - 1j * b for a, b in START]
     coarse = march(start, viscosity, step, count * STRIDE, STRIDE)
     fine = march(start, viscosity, step / 2, 2 * count * STRIDE, 2 * STRIDE)
     modes = ((16 * fine - coarse) / 15)[:, 1:]

@@ -14,8 +14,9 @@ from numpy.polynomial import legendre
 
 from ...base.types import Field
 from ...pde.derivatives import derivative
-from . import _corner_flow
-from ._corner_flow import Derivatives, derivatives
+from .. import _corner_flow
+from .._corner_flow import Derivatives, derivatives
+from ..lid_driven_cavity import X, Y
 
 #: Basis functions an axis: 26 and 32 agree to 5e-5 in velocity, 32 and 40 to 2e-5 (tests/test_references.py).
 MODES = 32
@@ -53,16 +54,16 @@ def lid_driven_cavity(coefficients: Mapping[str, Any], modes: int = MODES) -> Fi
     flow, pressure = _solve(reynolds, modes)
 
     def psi(z: Float[Array, " 2"]) -> Float[Array, " 1"]:
-        x, y = z[0], 1 - z[1]
+        x, y = z[X], 1 - z[Y]
         corners = _corner_flow.flow(x, y, reynolds, jnp).psi + _corner_flow.flow(1 - x, y, -reynolds, jnp).psi
         return (corners + _series(flow, z))[None]
 
     def solution(z: Float[Array, " 2"]) -> Float[Array, " 3"]:
         inside = jnp.all((z >= 0) & (z <= 1))
-        corner = (z[1] == 1) & ((z[0] == 0) | (z[0] == 1))
+        corner = (z[Y] == 1) & ((z[X] == 0) | (z[X] == 1))
         # Half-way along the lid the same formulas are finite: a point to differentiate at where a corner has none.
         safe = jnp.where(inside & ~corner, z, jnp.asarray([0.5, 1.0], z.dtype))
-        u, v = derivative(psi, 1)(safe)[0], -derivative(psi, 0)(safe)[0]
+        u, v = derivative(psi, Y)(safe)[0], -derivative(psi, X)(safe)[0]
         p = _corner_pressure(safe, reynolds) - (u**2 + v**2) / 2 + _series(pressure, safe)
         return jnp.where(inside, jnp.stack([u, v, p]), jnp.nan)
 
@@ -70,7 +71,7 @@ def lid_driven_cavity(coefficients: Mapping[str, Any], modes: int = MODES) -> Fi
 
 
 def _corner_pressure(z: Array, reynolds: float) -> Array:
-    x, y = z[0], 1 - z[1]
+    x, y = z[X], 1 - z[Y]
     return _corner_flow.flow(x, y, reynolds, jnp).pressure + _corner_flow.flow(1 - x, y, -reynolds, jnp).pressure
 
 
@@ -94,7 +95,7 @@ def _series(c: Float[np.ndarray, "i j"], z: Array) -> Array:
 
         return jax.lax.scan(step, (jnp.ones_like(s), s), jnp.arange(1.0, len(c) + 1, dtype=s.dtype))[1]
 
-    return polynomials(2 * z[0] - 1) @ jnp.asarray(c, z.dtype) @ polynomials(2 * z[1] - 1)
+    return polynomials(2 * z[X] - 1) @ jnp.asarray(c, z.dtype) @ polynomials(2 * z[Y] - 1)
 
 
 class _Quadrature:

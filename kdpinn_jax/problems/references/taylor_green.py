@@ -8,6 +8,7 @@ from jax import Array
 from jaxtyping import Float
 
 from ...base.types import Field
+from ..taylor_green import T, X, Y
 
 
 def taylor_green(coefficients: Mapping[str, Any]) -> Field:
@@ -20,7 +21,7 @@ def taylor_green(coefficients: Mapping[str, Any]) -> Field:
     nu = coefficients["nu"]
 
     def solution(z: Float[Array, " 3"]) -> Float[Array, " 3"]:
-        t, x, y = z[0], z[1], z[2]
+        t, x, y = z[T], z[X], z[Y]
         decay = jnp.exp(-2 * nu * t)
         u = -jnp.cos(x) * jnp.sin(y) * decay
         v = jnp.sin(x) * jnp.cos(y) * decay

@@ -1,6 +1,1 @@
-"""The latency benchmark: ``kdpinn bench``."""
-
-from .measure import SIZES as SIZES
-from .measure import bench as bench
-from .measure import measured as measured
-from .methods import METHODS as METHODS
+"""The latency benchmark: methods of prediction, timed in turn in this process. ``runs.bench`` times saved models."""

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ..lower import interpret
+from ..lower import lower
 from ..program import Program
 
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">"}
@@ -76,7 +76,7 @@ def with_torch(program: Program) -> Callable[[Any], Any]:
 
 def _written(program: Program, named: Callable[[str], Any], array: Callable[[np.ndarray], Any]) -> Callable[[Any], Any]:
     lines = _Lines()
-    outputs = [lines.full(x) for x in interpret(program, lines)]
+    outputs = [lines.full(x) for x in lower(program, lines)]
     result = outputs[0] if len(outputs) == 1 else f"f_concatenate([{', '.join(outputs)}], 1)"
     body = "\n    ".join([*lines.text, f"return {result}"])
     names: dict[str, Any] = {f"f_{name}": named(name) for name in lines.functions | {"concatenate"}}

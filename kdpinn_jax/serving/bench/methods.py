@@ -9,8 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ...models.model import Model
-from ...training.objective import network_field
+from ...models.model import Model, network_field
 from ..export import export_c, export_onnx
 from ..export.compiled import load_compiled
 from ..predict import cast, compile_predict, program_of

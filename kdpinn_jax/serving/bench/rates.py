@@ -94,7 +94,7 @@ def work(model: Model) -> Work:
     return Work(sum(a * b for a, b in itertools.pairwise(model.layers)), sum(model.network.hidden))
 
 
-def measured_rates(repeats: int = 30) -> Rates:
+def measure_rates(repeats: int = 30) -> Rates:
     """The best of several short measurements.
 
     Raises:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..program import Argument, Element, Node, Program, Whole
-from ._schedule import Step, buffers, schedule, stored
+from ._schedule import Loop, buffers, schedule, stored
 
 #: Points a block. 64 floats are four registers of 512 bits, enough sums under way to hide the latency of a
 #: multiply-add with one output neuron at a time, and several output neurons share what is loaded.
@@ -145,7 +145,7 @@ class Function:
             return list(body)
         return [f"for (i = 0; i < {BLOCK}; i++) {{", *(f"    {line}" for line in body), "}"]
 
-    def step(self, step: Step) -> list[str]:
+    def step(self, step: Loop) -> list[str]:
         first = self.program.nodes[step.nodes[0]]
         if step.kind == "dot":
             return self.dot(step.nodes[0])
@@ -158,7 +158,7 @@ class Function:
         body = self.over_points(self.assigned(step, "k", lambda index: self.lane_of(index, offset)))
         return [f"for (k = 0; k < {first.width}; k++) {{", *(f"    {line}" for line in body), "}"]
 
-    def assigned(self, step: Step, lane: str, place: Callable[[int], str]) -> list[str]:
+    def assigned(self, step: Loop, lane: str, place: Callable[[int], str]) -> list[str]:
         """Each node as a local constant, written to memory where a later loop reads it."""
         lines, kept, alone = [], [], step.kind == "numbers" and not self.block
         for index in step.nodes:

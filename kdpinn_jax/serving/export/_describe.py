@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from ...base.storage import atomic, library_versions
-from ...evaluation.evaluate import Metrics
+from ...models.metrics import Metrics
 from ...models.model import Model
 
 

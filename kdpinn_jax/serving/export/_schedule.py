@@ -7,7 +7,7 @@ from ..program import LIBRARY_CALLS, Element, Program, Whole
 
 
 @dataclass(frozen=True)
-class Step:
+class Loop:
     """Nodes computed in one loop: ``numbers`` together, ``vectors`` of one width lane by lane, one ``dot``, one
     ``stack``."""
 
@@ -15,7 +15,7 @@ class Step:
     nodes: tuple[int, ...]
 
 
-def schedule(program: Program) -> list[Step]:
+def schedule(program: Program) -> list[Loop]:
     """Loops as few as the dependencies allow: each takes whatever has become ready since the one before."""
     nodes = program.nodes
     needs = [{a.node for a in node.arguments if isinstance(a, Element | Whole)} for node in nodes]
@@ -35,7 +35,7 @@ def schedule(program: Program) -> list[Step]:
             if chosen:
                 kind = want
                 break
-        steps.append(Step("numbers" if kind == "call" else kind, tuple(chosen)))
+        steps.append(Loop("numbers" if kind == "call" else kind, tuple(chosen)))
         done |= set(chosen)
         waiting = [index for index in waiting if index not in done]
     return steps
@@ -51,7 +51,7 @@ def _kind(program: Program, index: int) -> str:
     return "call" if node.operation in LIBRARY_CALLS else "numbers"
 
 
-def stored(program: Program, steps: Sequence[Step]) -> set[int]:
+def stored(program: Program, steps: Sequence[Loop]) -> set[int]:
     """Nodes whose values outlive their loop. Conditions never do: they are written where they are used."""
     step_of = {index: i for i, step in enumerate(steps) for index in step.nodes}
     kept = {item.node for item in program.outputs if isinstance(item, Element)}
@@ -75,7 +75,7 @@ def _values_read(program: Program, index: int) -> list[Element | Whole]:
     return read
 
 
-def buffers(program: Program, steps: Sequence[Step], kept: set[int]) -> dict[int, int]:
+def buffers(program: Program, steps: Sequence[Loop], kept: set[int]) -> dict[int, int]:
     """Which piece of memory each stored vector takes: one whose last reader is past is given to the next of its width.
 
     Returns:

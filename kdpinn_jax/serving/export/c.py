@@ -12,7 +12,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from ...base.names import one_line
-from ...evaluation.evaluate import Metrics
+from ...models.metrics import Metrics
 from ...models.model import Model
 from ..predict import cast_anywhere, program_of
 from ..trace import trace

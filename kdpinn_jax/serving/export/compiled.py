@@ -19,7 +19,7 @@ _NATIVE = "-march=native"
 
 
 @dataclass(frozen=True)
-class Compiled:
+class CompiledModel:
     """The functions of an exported model.
 
     Attributes:
@@ -42,7 +42,7 @@ class Compiled:
 
 def load_compiled(
     directory: str | os.PathLike[str], *, name: str | None = None, dtype: DTypeLike = np.float32
-) -> Compiled:
+) -> CompiledModel:
     """Compile ``NAME.c`` of a folder made by ``export_c`` for this machine, and load it.
 
     Args:
@@ -51,7 +51,7 @@ def load_compiled(
         dtype: float32 or float64.
 
     Returns:
-        ``Compiled``. Its functions take C-contiguous arrays of exactly this type, without a copy.
+        ``CompiledModel``. Its functions take C-contiguous arrays of exactly this type, without a copy.
 
     Raises:
         FileNotFoundError: no such export. RuntimeError: no compiler, or it failed; ``CC`` names another one.
@@ -124,7 +124,7 @@ def _run(command: list[str]) -> None:
         raise RuntimeError(f"{command[0]} failed: {(done.stderr.strip().splitlines() or ['no message'])[0]}")
 
 
-def _bound(ffi: Any, library: Any, name: str, array: str, inputs: int, outputs: int, dtype: np.dtype) -> Compiled:
+def _bound(ffi: Any, library: Any, name: str, array: str, inputs: int, outputs: int, dtype: np.dtype) -> CompiledModel:
     eval_batch, eval_jac, inside = (getattr(library, f"{name}_{f}") for f in ("eval_batch", "eval_jac", "in_domain"))
     from_buffer, empty = ffi.from_buffer, np.empty
 
@@ -155,4 +155,4 @@ def _bound(ffi: Any, library: Any, name: str, array: str, inputs: int, outputs: 
     def in_domain(z: np.ndarray) -> np.ndarray:
         return np.fromiter((inside(from_buffer(array, z[i])) for i in range(check(z))), bool, len(z))
 
-    return Compiled(predict, jacobian, in_domain, inputs, outputs, dtype)
+    return CompiledModel(predict, jacobian, in_domain, inputs, outputs, dtype)

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ...evaluation.evaluate import Metrics
+from ...models.metrics import Metrics
 from ...models.model import Model
-from ..lower import interpret
+from ..lower import lower
 from ..predict import program_of
 from ._describe import describe, identifier, metadata, write_all
 
@@ -50,7 +50,7 @@ def export_onnx(
     name, problem = identifier(model, name), model.problem
     program = program_of(model)
     graph = _Graph()
-    graph.node("Concat", [graph.full(x) for x in interpret(program, graph)], output="u", axis=1)
+    graph.node("Concat", [graph.full(x) for x in lower(program, graph)], output="u", axis=1)
     title, _ = describe(model, metrics)
     points, values = (
         onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", size])

@@ -11,7 +11,7 @@ from jax import export
 from jax.typing import DTypeLike
 
 from ...base.names import nearest
-from ...evaluation.evaluate import Metrics
+from ...models.metrics import Metrics
 from ...models.model import Model
 from ..predict import many_points
 from ._describe import describe, identifier, metadata, write_all

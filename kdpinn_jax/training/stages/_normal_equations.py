@@ -1,10 +1,11 @@
-"""The damped least-squares step of a dense Jacobian, by Cholesky, in whichever form is the smaller system.
+"""The damped least-squares step for a dense Jacobian, by Cholesky factorisation of the smaller of two systems.
 
-With J (R × P), damping λ and Marquardt's scaling D = diag(dⱼ) every step is of the form
+With J (R × P), damping λ and Marquardt's scaling D = diag(dⱼ) every step has the form
 
-    x = (JᵀJ + λD)⁻¹ Jᵀv = D⁻¹Jᵀ (J D⁻¹Jᵀ + λI)⁻¹ v,
+    x = (JᵀJ + λD)⁻¹ Jᵀv = D⁻¹Jᵀ (J D⁻¹Jᵀ + λI)⁻¹ v.
 
-the first with P unknowns, the second (the kernel form) with R, for networks with more parameters than residuals.
+The first system has P unknowns. The second, the kernel form, has R and serves networks with more parameters than
+residuals.
 """
 
 from typing import NamedTuple
@@ -14,13 +15,13 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-#: Columns of a panel of the Gram matrix, of which only the lower triangle is computed. Narrow panels save more of the
-#: upper half, wide ones are faster products; measured for 921 and 2403 parameters (benchmarks/iteration.py).
+#: Columns per panel of the Gram matrix, of which only the lower triangle is computed. Narrow panels skip more of the
+#: upper triangle, wide ones are faster products; measured for 921 and 2403 parameters (benchmarks/iteration.py).
 PANEL, WIDE_PANEL, WIDE = 256, 512, 1500
 
 
 class Gram(NamedTuple):
-    """JᵀJ or the kernel form's J D⁻¹Jᵀ, its lower triangle, and what turns v into x."""
+    """The lower triangle of JᵀJ, or of J D⁻¹Jᵀ in kernel form, with the Jacobian and the scaling that ``solve`` needs."""
 
     jacobian: Float[Array, "r p"]
     scale: Float[Array, " p"]
@@ -42,7 +43,7 @@ def _is_kernel(jacobian: Float[Array, "r p"]) -> bool:
 
 
 def _lower_product(a: Float[Array, "s t"]) -> Float[Array, "s s"]:
-    """The lower triangle of A Aᵀ; above it is zero, but for a panel's diagonal block, which is filled."""
+    """The lower triangle of A Aᵀ. The upper triangle is zero, except within the diagonal block of a panel."""
     size = len(a)
     width = PANEL if size < WIDE else WIDE_PANEL
     starts = range(0, size, width)
@@ -51,7 +52,7 @@ def _lower_product(a: Float[Array, "s t"]) -> Float[Array, "s s"]:
 
 
 def factorise(system: Gram, damping: Float[Array, ""]) -> Float[Array, "s s"]:
-    """The Cholesky factor of the damped matrix; NaN where it is not positive definite in this precision."""
+    """The Cholesky factor of the damped matrix; NaN if the matrix is not positive definite in this precision."""
     diagonal = damping * (jnp.ones(len(system.matrix), system.scale.dtype) if system.is_kernel else system.scale)
     return jax.lax.linalg.cholesky(system.matrix + jnp.diag(diagonal), symmetrize_input=False)
 

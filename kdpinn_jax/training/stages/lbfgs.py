@@ -1,4 +1,4 @@
-"""L-BFGS (Liu & Nocedal 1989) with a zoom line search, by jaxopt. The one file that imports jaxopt."""
+"""L-BFGS (Liu & Nocedal 1989) with a zoom line search, by jaxopt. Only this module imports jaxopt."""
 
 import functools
 import warnings
@@ -12,32 +12,35 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from ...base.types import Params, Points
-from ...pde.sampling import Sampling
-from ..objective import Objective, loss_and_grad
-from .stage import QUICK_TO_COMPILE, Ending, Step
-
-with warnings.catch_warnings():  # jaxopt is archived and says so at import; its L-BFGS works under jit, vmap and scan
-    warnings.simplefilter("ignore", DeprecationWarning)
-    import jaxopt
+from ...models.report import Status
+from ..objective import Objective
+from ..resampling import Sampling
+from ..residuals import loss_and_grad
+from .stage import QUICK_TO_COMPILE, StageStep
 
 
-class _Memory(NamedTuple):
+class _State(NamedTuple):
     lbfgs: Any
-    failures: Array  # line searches that failed in a row
+    failures: Array  # consecutive failed line searches
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=[], meta_fields=["steps", "history", "sampling"])
 @dataclass(frozen=True)
 class LBFGS:
-    """L-BFGS iterations, on fixed points unless ``sampling`` says otherwise.
+    """L-BFGS iterations, on fixed points by default.
 
-    A line search that fails empties the memory and starts again along the gradient; a second failure in a row ends
-    the stage, and its report says so. In float32 that happens early: the loss is then at the resolution of its sum.
+    After a failed line search the curvature pairs are discarded and the search restarts along the gradient; a second
+    failure in a row ends the stage, which its report shows. In float32 that happens early, as soon as a step changes the
+    loss by less than its rounding error.
 
     Attributes:
-        steps: the most iterations; each evaluates the loss about 1.2 times.
-        history: pairs of steps and gradient differences kept.
-        sampling: default fixed points. After a new draw the curvature pairs are kept, value and gradient renewed.
+        steps: the largest number of iterations; each evaluates the loss about 1.2 times.
+        history: the number of pairs of steps and gradient differences that are kept.
+        sampling: default fixed points. After a redraw the curvature pairs are kept, and value and gradient are
+            recomputed.
+
+    Raises:
+        ValueError: fewer than one step or pair.
     """
 
     steps: int = 2000
@@ -52,29 +55,32 @@ class LBFGS:
             raise ValueError(f"LBFGS: steps={self.steps} and history={self.history} must be at least 1")
 
     def _solver(self, objective: Objective, params: Params) -> Any:
+        with warnings.catch_warnings():  # jaxopt is archived and warns when it is imported
+            warnings.simplefilter("ignore", DeprecationWarning)
+            import jaxopt
         unravel = ravel_pytree(params)[1]
 
         def value_and_grad(vector: Array, points: Points) -> tuple[tuple[Array, dict[str, Array]], Array]:
-            value_and_parts, gradient = loss_and_grad(objective, unravel(vector), points)
-            return value_and_parts, ravel_pytree(gradient)[0]
+            value_and_losses, gradient = loss_and_grad(objective, unravel(vector), points)
+            return value_and_losses, ravel_pytree(gradient)[0]
 
         return jaxopt.LBFGS(
             value_and_grad, value_and_grad=True, has_aux=True, history_size=self.history, tol=0.0, implicit_diff=False
         )
 
-    def init(self, objective: Objective, params: Params, points: Points) -> _Memory:
+    def init(self, objective: Objective, params: Params, points: Points) -> _State:
         state = self._solver(objective, params).init_state(ravel_pytree(params)[0], points)
-        return _Memory(state, jnp.asarray(0))
+        return _State(state, jnp.asarray(0))
 
-    def step(self, objective: Objective, params: Params, memory: _Memory, points: Points) -> Step:
+    def step(self, objective: Objective, params: Params, state: _State, points: Points) -> StageStep:
         vector, unravel = ravel_pytree(params)
-        before = memory.lbfgs
+        before = state.lbfgs
         new_vector, after = self._solver(objective, params).update(vector, before, points)
-        # A failed search may still hand back a point that is higher: the stage never climbs.
+        # A failed search may return a point with a larger loss, which is rejected.
         worse = ~(after.value <= before.value)
         failed = after.failed_linesearch | worse | jnp.all(new_vector == vector)
         vector = jnp.where(worse, vector, new_vector)
-        # Forgetting the pairs (rho = 0 makes them inert, gamma = 1) turns the next direction into the gradient's.
+        # Without curvature pairs (rho = 0 and gamma = 1) the next direction is the gradient's.
         fresh = before._replace(
             s_history=jnp.zeros_like(before.s_history),
             y_history=jnp.zeros_like(before.y_history),
@@ -86,11 +92,11 @@ class LBFGS:
             aux=jax.tree.map(lambda a, b: jnp.where(worse, a, b), before.aux, after.aux),
         )
         after = jax.tree.map(lambda a, b: jnp.where(failed, a, b), fresh, after)
-        failures = jnp.where(failed, memory.failures + 1, 0)
-        ending = jnp.where(failures >= 2, Ending.LINE_SEARCH_FAILED, Ending.RUNNING)
-        return Step(unravel(vector), _Memory(after, failures), after.aux, after.value, ending)
+        failures = jnp.where(failed, state.failures + 1, 0)
+        status = jnp.where(failures >= 2, Status.LINE_SEARCH_FAILED, Status.RUNNING)
+        return StageStep(unravel(vector), _State(after, failures), after.aux, after.value, status)
 
-    def renew(self, objective: Objective, params: Params, memory: _Memory, points: Points) -> _Memory:
-        (value, parts), gradient = loss_and_grad(objective, params, points)
-        lbfgs = memory.lbfgs._replace(value=value, grad=ravel_pytree(gradient)[0], aux=parts)
-        return _Memory(lbfgs, jnp.zeros_like(memory.failures))
+    def renew(self, objective: Objective, params: Params, state: _State, points: Points) -> _State:
+        (value, term_losses), gradient = loss_and_grad(objective, params, points)
+        lbfgs = state.lbfgs._replace(value=value, grad=ravel_pytree(gradient)[0], aux=term_losses)
+        return _State(lbfgs, jnp.zeros_like(state.failures))

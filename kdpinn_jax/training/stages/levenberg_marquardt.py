@@ -1,4 +1,4 @@
-"""Levenberg–Marquardt with geodesic acceleration, dense, on the weighted residual vector."""
+"""Levenberg–Marquardt with geodesic acceleration, dense, on the weighted_vector residual vector."""
 
 import functools
 from collections.abc import Mapping
@@ -13,39 +13,42 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from ...base.types import Params, Points
-from ...pde.sampling import Sampling
-from ..objective import Objective, residuals, residuals_and_weighted_jacobian, squared, weighted
+from ...models.report import Status
+from ..objective import Objective
+from ..resampling import Sampling
+from ..residuals import residuals, residuals_and_weighted_jacobian, squared, weighted_vector
 from ._normal_equations import Gram, factorise, gram, solve
-from .stage import QUICK_TO_COMPILE, Ending, Step, check_steps
+from .stage import QUICK_TO_COMPILE, StageStep, check_steps
 
-#: Damping: divided by 3 after a step accepted at once, kept after one that needed several tries, times 4 after a step
-#: that would climb, times 10 after a factorisation that failed. Other rules were no better.
+#: Factors of the damping λ: after a step that is accepted at the first trial, after a trial that would raise the loss,
+#: and after a failed factorisation; it is kept after a step that needed several trials. Other rules were no better.
 DOWN, UP, UP_UNFACTORISED = 1 / 3, 4.0, 10.0
-#: λ stays between these; the lower one is the rounding of a float64 or float32 factorisation.
+#: Limits of λ; the lower one is set by the rounding error of a factorisation in float64 or float32.
 LARGEST = 1e8
 SMALLEST = {"float64": 1e-15, "float32": 1e-6}
-#: Marquardt's scaling: no parameter's below this share of the largest, none falls faster than this factor a step.
+#: Marquardt's scaling: no entry is smaller than this fraction of the largest, or decreases faster than this factor per
+#: step.
 SCALE_FLOOR, SCALE_MEMORY = 1e-8, 0.9
-#: Step of the finite difference along the velocity (Transtrum & Sethna 2012, section 4), and the largest |δ₂|/|δ₁| at
-#: which δ₂ is taken: twice their bound, and beyond it only δ₂ is dropped, not the step.
+#: Step of the finite difference along the velocity (Transtrum & Sethna 2012, section 4), and the largest |δ₂|/|δ₁| for
+#: which δ₂ is used: twice their bound, and beyond it only δ₂ is dropped, not the step.
 DIFFERENCE, ACCELERATION = 0.1, 0.75
-#: Tries of a step; after that many λ has grown a millionfold, and the next step begins there.
-TRIES = 10
+#: The largest number of trials per step; by then λ has grown a millionfold, and the next step starts from there.
+TRIALS = 10
 
 
-class _Memory(NamedTuple):
+class _State(NamedTuple):
     damping: Float[Array, ""]
     scale: Float[Array, " p"]
-    start: Float[Array, ""]  # the stage's first loss
+    start: Float[Array, ""]  # the first loss of the stage
 
 
-class _Try(NamedTuple):
+class _Trial(NamedTuple):
     vector: Float[Array, " p"]
     residuals: dict[str, Array]
     loss: Float[Array, ""]
-    damping: Float[Array, ""]  # of the next try
+    damping: Float[Array, ""]  # for the next trial
     accepted: Array
-    tries: Array
+    trials: Array
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["damping"], meta_fields=["steps", "sampling"])
@@ -53,20 +56,24 @@ class _Try(NamedTuple):
 class LevenbergMarquardt:
     """Damped Gauss–Newton steps on the vector r whose squared length is the loss: minimise |r(θ)|² by
 
-        (JᵀJ + λD) δ₁ = −Jᵀr,   (JᵀJ + λD) δ₂ = −½ Jᵀ r″(δ₁, δ₁),   θ ← θ + δ₁ + δ₂,
+        (JᵀJ + λD) δ₁ = −Jᵀr,   (JᵀJ + λD) δ₂ = −½ Jᵀ r″(δ₁, δ₁),   θ ← θ + δ₁ + δ₂.
 
-    D the largest diagonal of JᵀJ seen lately (Marquardt 1963, eq. 13; Moré 1978), δ₂ the geodesic acceleration, taken
-    where it is small beside δ₁ (Transtrum, Machta & Sethna 2011, eq. 15). A step that does not lower the loss on the
-    points that made it is tried again with a larger λ; no step climbs. The cost of a step is R P² (R residuals, P
-    parameters, R < P: R² P) and its memory R P numbers: made for networks of up to some ten thousand parameters.
+    D is a decaying maximum of the diagonal of JᵀJ (Marquardt 1963, eq. 13; Moré 1978). δ₂ is the geodesic acceleration,
+    used if it is small compared with δ₁ (Transtrum, Machta & Sethna 2011, eq. 15). A step that does not lower the loss
+    on its own points is tried again with a larger λ, so no step raises it. With R residuals and P parameters a step
+    costs O(R P²), or O(R² P) if R < P, and needs memory for R P numbers: suitable for up to about ten thousand
+    parameters.
 
-    float64 is what it needs: in float32 small λ leave JᵀJ + λD indefinite, so λ is kept above 1e-6 and the error stops
-    early, where a step's gain is below the rounding of the loss.
+    It requires float64 for full accuracy. In float32 a small λ leaves JᵀJ + λD indefinite, so λ stays above 1e-6, and
+    training stops early, as soon as a step changes the loss by less than its rounding error.
 
     Attributes:
-        steps: the most steps; each evaluates the Jacobian once and the residuals about twice.
+        steps: the largest number of steps; each evaluates the Jacobian once and the residuals about twice.
         damping: λ of the first step, relative to D; dynamic.
-        sampling: default every 10 steps; adaptive ones pay for themselves (``kdpinn_jax.recipe``).
+        sampling: default new points every 10 steps; adaptive points are worth their cost (``kdpinn_jax.recipe``).
+
+    Raises:
+        ValueError: fewer than one step.
 
     Source: Levenberg (1944), eq. 10; Marquardt (1963).
     """
@@ -76,78 +83,80 @@ class LevenbergMarquardt:
     sampling: Sampling = Sampling(every=10)
 
     record_every: ClassVar[int] = 2
-    # Its time goes to matrix products. XLA's older way with what lies between them compiles faster still.
+    # Matrix products dominate the run time. XLA's older emitter for the operations between them compiles faster.
     compiler_options: ClassVar[Mapping[str, bool | int]] = QUICK_TO_COMPILE | {"xla_cpu_use_fusion_emitters": False}
 
     def __post_init__(self) -> None:
         check_steps(self)
 
-    def init(self, objective: Objective, params: Params, points: Points) -> _Memory:
+    def init(self, objective: Objective, params: Params, points: Points) -> _State:
         vector = ravel_pytree(params)[0]
-        far = jnp.asarray(jnp.inf, vector.dtype)
-        return _Memory(jnp.asarray(self.damping, vector.dtype), jnp.zeros_like(vector), far)
+        unknown = jnp.asarray(jnp.inf, vector.dtype)
+        return _State(jnp.asarray(self.damping, vector.dtype), jnp.zeros_like(vector), unknown)
 
-    def step(self, objective: Objective, params: Params, memory: _Memory, points: Points) -> Step:
+    def step(self, objective: Objective, params: Params, state: _State, points: Points) -> StageStep:
         vector, unravel = ravel_pytree(params)
         here, jacobian = residuals_and_weighted_jacobian(objective, params, points)
-        scale, residual = _scaling(jacobian, memory.scale), weighted(objective, points, here)
+        scale, residual = _scaling(jacobian, state.scale), weighted_vector(objective, points, here)
         system, loss = gram(jacobian, scale), jnp.sum(residual**2)
         at = lambda v: residuals(objective, unravel(v), points)
 
-        def attempt(tried: _Try) -> _Try:
-            factor = factorise(system, tried.damping)
+        def attempt(trial: _Trial) -> _Trial:
+            factor = factorise(system, trial.damping)
             velocity = -solve(system, factor, residual)
 
-            def evaluate(i: Array, way: tuple[Array, dict[str, Array]]) -> tuple[Array, dict[str, Array]]:
-                """First a look along the velocity, then the step: one call, so that the residual is compiled once."""
-                delta, _ = way
+            def evaluate(i: Array, carry: tuple[Array, dict[str, Array]]) -> tuple[Array, dict[str, Array]]:
+                """The residuals along the velocity, then after the step: a loop, so that the residual is compiled once."""
+                delta, _ = carry
                 there = at(vector + delta)
-                bent = lambda: _bent(velocity, weighted(objective, points, there) - residual, system, factor)
-                return jax.lax.cond(i == 0, bent, lambda: delta), there
+                accelerated = lambda: _accelerated(
+                    velocity, weighted_vector(objective, points, there) - residual, system, factor
+                )
+                return jax.lax.cond(i == 0, accelerated, lambda: delta), there
 
             delta, there = jax.lax.fori_loop(0, 2, evaluate, (DIFFERENCE * velocity, here))
-            new_loss = jnp.sum(weighted(objective, points, there) ** 2)
+            new_loss = jnp.sum(weighted_vector(objective, points, there) ** 2)
             accepted = new_loss < loss  # False for NaN
             failed = ~jnp.isfinite(factor[-1, -1])
-            raised = tried.damping * jnp.where(failed, UP_UNFACTORISED, UP)
-            lowered = tried.damping * jnp.where(tried.tries == 0, DOWN, 1.0)
-            return _Try(
+            raised = trial.damping * jnp.where(failed, UP_UNFACTORISED, UP)
+            lowered = trial.damping * jnp.where(trial.trials == 0, DOWN, 1.0)
+            return _Trial(
                 jnp.where(accepted, vector + delta, vector),
                 jax.tree.map(lambda a, b: jnp.where(accepted, a, b), there, here),
                 jnp.where(accepted, new_loss, loss),
                 jnp.clip(jnp.where(accepted, lowered, raised), SMALLEST[str(vector.dtype)], LARGEST),
                 accepted,
-                tried.tries + 1,
+                trial.trials + 1,
             )
 
-        tried = jax.lax.while_loop(
-            lambda tried: ~tried.accepted & (tried.tries < TRIES),
+        trial = jax.lax.while_loop(
+            lambda trial: ~trial.accepted & (trial.trials < TRIALS),
             attempt,
-            _Try(vector, here, loss, memory.damping, jnp.asarray(False), jnp.asarray(0)),
+            _Trial(vector, here, loss, state.damping, jnp.asarray(False), jnp.asarray(0)),
         )
-        start = jnp.where(jnp.isfinite(memory.start), memory.start, loss)
-        solved = tried.loss <= jnp.finfo(vector.dtype).eps * start
-        stalled = ~tried.accepted & (tried.damping >= LARGEST)
-        ending = jnp.where(stalled, jnp.where(solved, Ending.CONVERGED, Ending.STALLED), Ending.RUNNING)
-        parts, memory = squared(points, tried.residuals), _Memory(tried.damping, scale, start)
-        return Step(unravel(tried.vector), memory, parts, tried.loss, ending)
+        start = jnp.where(jnp.isfinite(state.start), state.start, loss)
+        solved = trial.loss <= jnp.finfo(vector.dtype).eps * start
+        stalled = ~trial.accepted & (trial.damping >= LARGEST)
+        status = jnp.where(stalled, jnp.where(solved, Status.CONVERGED, Status.STALLED), Status.RUNNING)
+        term_losses, state = squared(points, trial.residuals), _State(trial.damping, scale, start)
+        return StageStep(unravel(trial.vector), state, term_losses, trial.loss, status)
 
-    def renew(self, objective: Objective, params: Params, memory: _Memory, points: Points) -> _Memory:
-        # A damping that has run away on the points that are gone says nothing of the new ones.
-        return memory._replace(damping=jnp.minimum(memory.damping, jnp.maximum(self.damping, 1.0)))
+    def renew(self, objective: Objective, params: Params, state: _State, points: Points) -> _State:
+        # A damping that has grown large on the previous points is not meaningful for the new ones.
+        return state._replace(damping=jnp.minimum(state.damping, jnp.maximum(self.damping, 1.0)))
 
 
 def _scaling(jacobian: Float[Array, "r p"], before: Float[Array, " p"]) -> Float[Array, " p"]:
-    # Row by row: XLA:CPU's reduction goes down each column, and took 190 of the 800 ms of a step of 17,000 parameters.
+    # Row by row, because XLA:CPU reduces down each column, which took 190 of the 800 ms of a step of 17,000 parameters.
     add = lambda i, total: total + jacobian[i] ** 2
     diagonal = jax.lax.fori_loop(0, len(jacobian), add, jnp.zeros_like(before))
     floor = jnp.maximum(SCALE_FLOOR * jnp.max(diagonal), jnp.finfo(diagonal.dtype).tiny)
     return jnp.maximum(jnp.maximum(diagonal, floor), SCALE_MEMORY * before)
 
 
-def _bent(velocity: Array, difference: Array, system: Gram, factor: Array) -> Array:
-    """δ₁ + δ₂, or δ₁ where δ₂ is large, from r(θ + hδ₁) − r; r″(δ₁, δ₁) = (2/h) ((r(θ + hδ₁) − r)/h − Jδ₁)."""
-    bend = (2 / DIFFERENCE) * (difference / DIFFERENCE - system.jacobian @ velocity)
-    acceleration = -0.5 * solve(system, factor, bend)
+def _accelerated(velocity: Array, difference: Array, system: Gram, factor: Array) -> Array:
+    """δ₁ + δ₂, or δ₁ if δ₂ is large, from r(θ + hδ₁) − r; r″(δ₁, δ₁) = (2/h) ((r(θ + hδ₁) − r)/h − Jδ₁)."""
+    curvature = (2 / DIFFERENCE) * (difference / DIFFERENCE - system.jacobian @ velocity)
+    acceleration = -0.5 * solve(system, factor, curvature)
     small = jnp.linalg.norm(acceleration) < ACCELERATION * jnp.linalg.norm(velocity)
     return velocity + jnp.where(small, acceleration, 0.0)

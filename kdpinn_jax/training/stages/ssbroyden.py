@@ -12,39 +12,42 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
 from ...base.types import Params, Points
-from ...pde.sampling import Sampling
-from ..objective import Objective, loss_and_grad
-from .stage import QUICK_TO_COMPILE, Ending, Step, check_steps
+from ...models.report import Status
+from ..objective import Objective
+from ..resampling import Sampling
+from ..residuals import loss_and_grad
+from .stage import QUICK_TO_COMPILE, StageStep, check_steps
 
-#: The strong Wolfe conditions f ≤ f₀ + c₁ α f₀′ and |f′| ≤ c₂ |f₀′|; the usual numbers for quasi-Newton steps (Nocedal
-#: & Wright 2006, section 3.1).
+#: c₁ and c₂ of the strong Wolfe conditions f ≤ f₀ + c₁ α f₀′ and |f′| ≤ c₂ |f₀′|: the usual values for quasi-Newton
+#: methods (Nocedal & Wright 2006, section 3.1).
 SUFFICIENT_DECREASE, CURVATURE = 1e-4, 0.9
-#: The length tried first, min(1, 1.01 α₀) with the α₀ of a parabola that falls as far as the last step did (Nocedal &
-#: Wright 2006, eq. 3.60), and no shorter than this. H is scaled up in every step, so that length 1 is too long in half
-#: of them: 1.06 evaluations a step against 1.65, and on burgers (three seeds) 3 to 4 times less error after 1000.
+#: The first trial length is min(1, 1.01 α₀), where α₀ is that of a parabola with the decrease of the last step (Nocedal &
+#: Wright 2006, eq. 3.60), and at least ``SHORTEST``. H is scaled up in every step, so that length 1 is too long in half
+#: of them: this rule needs 1.06 evaluations per step instead of 1.65, and on burgers (three seeds) the error after 1000
+#: steps is 3 to 4 times smaller.
 FIRST, SHORTEST = 1.01, 1e-3
-#: Lengths tried by a line search; the factor of the next one while no minimum is bracketed, and the share of the
-#: bracket that an interpolated length keeps from its ends.
-TRIES, EXPANSION, MARGIN = 20, 4.0, 0.1
+#: The largest number of trial lengths, the factor between them until a minimum is bracketed, and the fraction of the
+#: bracket that an interpolated length keeps away from its ends.
+TRIALS, EXPANSION, MARGIN = 20, 4.0, 0.1
 
 
-class _Memory(NamedTuple):
+class _State(NamedTuple):
     inverse: Float[Array, "p p"]
     value: Float[Array, ""]
-    parts: dict[str, Array]  # the mean squares that make the value
+    term_losses: dict[str, Array]  # the mean squares that sum to the value
     gradient: Float[Array, " p"]
     direction: Float[Array, " p"]  # −Hg
-    decrease: Float[Array, ""]  # of the loss by the last step; infinite after a restart or a draw of points
+    decrease: Float[Array, ""]  # of the loss by the last step; infinite after a restart or a redraw of points
     fresh: Array  # whether H is still a multiple of the identity
-    failures: Array  # line searches that failed in a row
+    failures: Array  # consecutive failed line searches
 
 
 class _Trial(NamedTuple):
-    """A length along the direction, and what the loss is there."""
+    """A step length along the direction, and the loss there."""
 
     length: Float[Array, ""]
     value: Float[Array, ""]
-    parts: dict[str, Array]
+    term_losses: dict[str, Array]
     slope: Float[Array, ""]
     gradient: Float[Array, " p"]
 
@@ -54,22 +57,25 @@ class _Trial(NamedTuple):
 class SSBroyden:
     """Quasi-Newton steps θ ← θ − αHg whose inverse Hessian is a dense matrix of the self-scaled Broyden family,
 
-        H ← (H − Hy yᵀH/(yᵀHy) + φ v vᵀ)/τ + s sᵀ/(yᵀs),   v = √(yᵀHy) (s/(yᵀs) − Hy/(yᵀHy)),
+        H ← (H − Hy yᵀH/(yᵀHy) + φ v vᵀ)/τ + s sᵀ/(yᵀs),   v = √(yᵀHy) (s/(yᵀs) − Hy/(yᵀHy)).
 
-    s the step, y the difference of the gradients, τ and φ chosen anew in every step after Al-Baali (φ = 1 is BFGS,
-    φ = 0 DFP; ``_self_scaling``). α obeys the strong Wolfe conditions. Points are renewed and H is kept.
+    s is the step, y the difference of the gradients, and τ and φ follow Al-Baali in every step (φ = 1 is BFGS, φ = 0
+    DFP; ``_self_scaling``). α satisfies the strong Wolfe conditions. H is kept when the points are redrawn.
 
-    For P parameters H is P² numbers, and a step reads it twice, writes it once and evaluates the loss about 1.1 times:
-    for networks of some thousand parameters with many residuals R, where the R P² of a step of Levenberg–Marquardt is
-    too dear. float64 is what it needs: in float32 the line search soon fails, the loss being at the resolution of its
-    sum.
+    With P parameters H has P² numbers; a step reads it twice, writes it once and evaluates the loss about 1.1 times. The
+    method suits networks of some thousand parameters with so many residuals R that the R P² of a Levenberg–Marquardt
+    step is too expensive. It requires float64: in float32 the line search soon fails, because a step changes the loss
+    by less than its rounding error.
 
-    No step climbs on its points. A line search that fails makes H a multiple of the identity; a second failure in a
-    row ends the stage, and its report says so.
+    No step raises the loss on its points. After a failed line search H is reset to a multiple of the identity; a second
+    failure in a row ends the stage, which its report shows.
 
     Attributes:
-        steps: the most steps.
+        steps: the largest number of steps.
         sampling: default new points every 200 steps.
+
+    Raises:
+        ValueError: fewer than one step.
 
     Source: Urbán, Stefanou & Pons (2025, arXiv 2405.04230), eqs. 13–23; Al-Baali (1998).
     """
@@ -83,52 +89,52 @@ class SSBroyden:
     def __post_init__(self) -> None:
         check_steps(self)
 
-    def init(self, objective: Objective, params: Params, points: Points) -> _Memory:
-        (value, parts), gradient = loss_and_grad(objective, params, points)
+    def init(self, objective: Objective, params: Params, points: Points) -> _State:
+        (value, term_losses), gradient = loss_and_grad(objective, params, points)
         g = ravel_pytree(gradient)[0]
-        scale, far = _first_scale(g), jnp.full_like(value, jnp.inf)
+        scale, unknown = _first_scale(g), jnp.full_like(value, jnp.inf)
         inverse = scale * jnp.eye(len(g), dtype=g.dtype)
-        return _Memory(inverse, value, parts, g, -scale * g, far, jnp.asarray(True), jnp.asarray(0))
+        return _State(inverse, value, term_losses, g, -scale * g, unknown, jnp.asarray(True), jnp.asarray(0))
 
-    def step(self, objective: Objective, params: Params, memory: _Memory, points: Points) -> Step:
+    def step(self, objective: Objective, params: Params, state: _State, points: Points) -> StageStep:
         vector, unravel = ravel_pytree(params)
-        direction = memory.direction
+        direction = state.direction
 
         def at(length: Array) -> _Trial:
-            (value, parts), gradient = loss_and_grad(objective, unravel(vector + length * direction), points)
+            (value, term_losses), gradient = loss_and_grad(objective, unravel(vector + length * direction), points)
             g = ravel_pytree(gradient)[0]
-            return _Trial(length, value, parts, jnp.vdot(g, direction), g)
+            return _Trial(length, value, term_losses, jnp.vdot(g, direction), g)
 
-        none, slope = jnp.zeros_like(memory.value), jnp.vdot(memory.gradient, direction)
-        start = _Trial(none, memory.value, memory.parts, slope, memory.gradient)
-        first = jnp.clip(FIRST * 2 * memory.decrease / -start.slope, SHORTEST, 1.0)
-        end, found = _line_search(at, start, first)
+        none, slope = jnp.zeros_like(state.value), jnp.vdot(state.gradient, direction)
+        start = _Trial(none, state.value, state.term_losses, slope, state.gradient)
+        first = jnp.clip(FIRST * 2 * state.decrease / -start.slope, SHORTEST, 1.0)
+        end, accepted = _line_search(at, start, first)
         vector = jnp.where(end.length > 0, vector + end.length * direction, vector)
-        inverse, direction, updated = _update(memory, end, start.slope, found)
-        decrease = jnp.where(found, start.value - end.value, jnp.inf)
-        failures = jnp.where(found, 0, memory.failures + 1)
-        fresh = ~found | (memory.fresh & ~updated)
-        memory = _Memory(inverse, end.value, end.parts, end.gradient, direction, decrease, fresh, failures)
-        ending = jnp.where(failures >= 2, Ending.LINE_SEARCH_FAILED, Ending.RUNNING)
-        return Step(unravel(vector), memory, end.parts, end.value, ending)
+        inverse, direction, updated = _update(state, end, start.slope, accepted)
+        decrease = jnp.where(accepted, start.value - end.value, jnp.inf)
+        failures = jnp.where(accepted, 0, state.failures + 1)
+        fresh = ~accepted | (state.fresh & ~updated)
+        state = _State(inverse, end.value, end.term_losses, end.gradient, direction, decrease, fresh, failures)
+        status = jnp.where(failures >= 2, Status.LINE_SEARCH_FAILED, Status.RUNNING)
+        return StageStep(unravel(vector), state, end.term_losses, end.value, status)
 
-    def renew(self, objective: Objective, params: Params, memory: _Memory, points: Points) -> _Memory:
-        (value, parts), gradient = loss_and_grad(objective, params, points)
+    def renew(self, objective: Objective, params: Params, state: _State, points: Points) -> _State:
+        (value, term_losses), gradient = loss_and_grad(objective, params, points)
         g = ravel_pytree(gradient)[0]
-        seen = memory._replace(value=value, parts=parts, gradient=g, direction=-(memory.inverse @ g))
-        return seen._replace(decrease=jnp.full_like(value, jnp.inf), failures=jnp.zeros_like(memory.failures))
+        seen = state._replace(value=value, term_losses=term_losses, gradient=g, direction=-(state.inverse @ g))
+        return seen._replace(decrease=jnp.full_like(value, jnp.inf), failures=jnp.zeros_like(state.failures))
 
 
 def _first_scale(gradient: Float[Array, " p"]) -> Float[Array, ""]:
-    """Of H₀ = γI: a first step along the gradient, no longer than 1."""
+    """γ of H₀ = γI, for which a first step along the gradient is no longer than 1."""
     return 1 / jnp.maximum(1.0, jnp.linalg.norm(gradient))
 
 
 def _line_search(at: Callable[[Array], _Trial], start: _Trial, first: Array) -> tuple[_Trial, Array]:
-    """The trial that meets the strong Wolfe conditions, or the lowest one, and whether it meets them.
+    """The trial that satisfies the strong Wolfe conditions, or the lowest one, and whether it satisfies them.
 
-    ``low`` is the lowest trial of sufficient decrease, ``high`` the other end of a bracket of a minimum, infinitely far
-    as long as there is none. Source: Nocedal & Wright (2006), algorithms 3.5 and 3.6 in one loop; eq. 3.59.
+    ``low`` is the lowest trial with sufficient decrease, ``high`` the other end of a bracket of a minimum, at infinity
+    until there is one. Source: Nocedal & Wright (2006), algorithms 3.5 and 3.6 in one loop; eq. 3.59.
     """
 
     def attempt(state: tuple[_Trial, _Trial, Array, Array, Array]) -> tuple[_Trial, _Trial, Array, Array, Array]:
@@ -147,7 +153,7 @@ def _line_search(at: Callable[[Array], _Trial], start: _Trial, first: Array) -> 
 
     far = start._replace(length=jnp.full_like(start.length, jnp.inf))
     low, _, _, found, _ = jax.lax.while_loop(
-        lambda state: ~state[3] & (state[4] < TRIES) & (start.slope < 0),
+        lambda state: ~state[3] & (state[4] < TRIALS) & (start.slope < 0),
         attempt,
         (start, far, first, jnp.asarray(False), jnp.asarray(0)),
     )
@@ -159,7 +165,7 @@ def _select(condition: Array, a: _Trial, b: _Trial) -> _Trial:
 
 
 def _cubic_minimum(low: _Trial, high: _Trial) -> Float[Array, ""]:
-    """Where from ``low`` (0) to ``high`` (1) the cubic through values and slopes is least; NaN where it is nowhere."""
+    """The minimum of the cubic through values and slopes, from ``low`` (0) to ``high`` (1); NaN if there is none."""
     width = high.length - low.length
     a, b = low.slope * width, high.slope * width
     d = a + b - 3 * (high.value - low.value)
@@ -167,24 +173,24 @@ def _cubic_minimum(low: _Trial, high: _Trial) -> Float[Array, ""]:
     return 1 - (b + root - d) / (b - a + 2 * root)
 
 
-def _update(memory: _Memory, end: _Trial, slope: Array, found: Array) -> tuple[Array, Array, Array]:
+def _update(state: _State, end: _Trial, slope: Array, found: Array) -> tuple[Array, Array, Array]:
     """H after the step, −Hg there, and whether H was updated.
 
-    H is read twice and written once: the new direction needs no third reading.
+    H is read twice and written once; the new direction does not need a third read.
     """
-    g, s, y = end.gradient, end.length * memory.direction, end.gradient - memory.gradient
-    hg = memory.inverse @ g
-    hy = hg + memory.direction
+    g, s, y = end.gradient, end.length * state.direction, end.gradient - state.gradient
+    hg = state.inverse @ g
+    hy = hg + state.direction
     ys, yhy = jnp.vdot(y, s), jnp.vdot(y, hy)
-    tau, phi = _self_scaling(-(end.length**2) * slope / ys, yhy / ys, memory.fresh, len(g))
+    tau, phi = _self_scaling(-(end.length**2) * slope / ys, yhy / ys, state.fresh, len(g))
     v = s / ys - hy / yhy
-    # Squares of vectors, not products of two: so H stays symmetric to the last bit.
+    # Outer products of a vector with itself keep H symmetric to the last bit.
     squares = (
         (-1.0, hy / jnp.sqrt(tau * yhy)),
         (jnp.sign(phi), jnp.sqrt(jnp.abs(phi) * yhy / tau) * v),
         (1.0, s / jnp.sqrt(ys)),
     )
-    inverse, direction = memory.inverse / tau, hg / tau
+    inverse, direction = state.inverse / tau, hg / tau
     for sign, w in squares:
         inverse += sign * jnp.outer(w, w)
         direction += sign * jnp.vdot(w, g) * w
@@ -195,7 +201,7 @@ def _update(memory: _Memory, end: _Trial, slope: Array, found: Array) -> tuple[A
         return jnp.where(found, jnp.where(updated, new, kept), reset)
 
     eye = jnp.eye(len(g), dtype=g.dtype)
-    return choose(inverse, memory.inverse, scale * eye), -choose(direction, hg, scale * g), updated
+    return choose(inverse, state.inverse, scale * eye), -choose(direction, hg, scale * g), updated
 
 
 def _self_scaling(b: Array, h: Array, first: Array, size: int) -> tuple[Array, Array]:
@@ -204,13 +210,13 @@ def _self_scaling(b: Array, h: Array, first: Array, size: int) -> tuple[Array, A
         a = bh − 1,   ρ = min(1, h (1 − √(a/(1+a)))),   θ = max((ρ − 1)/a, min(1/ρ, (1 − b)/b)),   σ = 1 + θa,
         φ = (1 − θ)/σ,   τ = min(1, 1/b) min(σ^(−1/(P−1)), 1/θ), or for θ ≤ 0 min(min(1, 1/b) σ^(−1/(P−1)), σ),
 
-    and τ = h/σ in the first step, which scales H₀. Source: Urbán, Stefanou & Pons (2025), eqs. 13–23 and their program.
+    and τ = h/σ in the first step, which scales H₀. Source: Urbán, Stefanou & Pons (2025), eqs. 13–23 and their code.
     """
-    a = jnp.maximum(b * h - 1, jnp.finfo(b.dtype).eps)  # ≥ 0 by Cauchy and Schwarz; 0 where s and Hy are parallel
-    # h/(1 + a) = 1/b: so 1 − √… is not computed as the small difference that it is.
+    a = jnp.maximum(b * h - 1, jnp.finfo(b.dtype).eps)  # ≥ 0 by Cauchy–Schwarz; 0 if s and Hy are parallel
+    # h/(1 + a) = 1/b avoids computing 1 − √… as a small difference.
     rho = jnp.minimum(1.0, 1 / (b * (1 + jnp.sqrt(a / (1 + a)))))
     theta = jnp.maximum((rho - 1) / a, jnp.minimum(1 / rho, (1 - b) / b))
-    sigma = jnp.maximum(1 + theta * a, rho)  # it is at least ρ but for rounding
+    sigma = jnp.maximum(1 + theta * a, rho)  # at least ρ, except for rounding
     root = sigma ** (-1 / max(size - 1, 1))
     most = jnp.minimum(1.0, 1 / b)
     tau = jnp.where(theta <= 0, jnp.minimum(most * root, sigma), most * jnp.minimum(root, 1 / theta))

@@ -1,0 +1,76 @@
+"""The names that an option may use, found without importing JAX, so that a mistake is reported at once."""
+
+import ast
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+_PROBLEMS = Path(__file__).parent.parent / "problems"
+
+
+class Outline(NamedTuple):
+    """The names of a problem.
+
+    Attributes:
+        name: of the problem.
+        terms: all of them.
+        enforced: the terms that the ansatz satisfies; empty with soft conditions.
+        coefficients: those that are not inputs.
+        family: coefficients that are inputs of a parametric model.
+    """
+
+    name: str
+    terms: tuple[str, ...]
+    enforced: tuple[str, ...]
+    coefficients: tuple[str, ...]
+    family: tuple[str, ...] = ()
+
+    def with_conditions(self, conditions: str | None) -> "Outline":
+        """The outline with soft or hard conditions; None leaves it unchanged."""
+        return self._replace(enforced=()) if conditions == "soft" else self
+
+    def parametric(self, names: tuple[str, ...]) -> "Outline":
+        """The outline with these coefficients as inputs."""
+        coefficients = tuple(name for name in self.coefficients if name not in names)
+        return self._replace(coefficients=coefficients, family=(*self.family, *names))
+
+    def weights(self, student: bool) -> tuple[str, ...]:
+        """The terms that have a weight; only a student has soft targets."""
+        return (*(name for name in self.terms if name not in self.enforced), *(["soft_target"] if student else []))
+
+
+@functools.cache
+def shipped() -> Mapping[str, Outline]:
+    """The problems shipped with the library, in the order of their files' names, read from their source."""
+    outlines = {}
+    for path in sorted(_PROBLEMS.glob("[a-z]*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Problem":
+                arguments = {keyword.arg: keyword.value for keyword in node.keywords}
+                outline = Outline(
+                    ast.literal_eval(arguments["name"]),
+                    _keys(arguments["terms"]),
+                    ast.literal_eval(arguments["enforced"]) if "enforced" in arguments else (),
+                    _keys(arguments["coefficients"]),
+                )
+                outlines[outline.name] = outline
+    return outlines
+
+
+def _keys(node: ast.expr) -> tuple[str, ...]:
+    assert isinstance(node, ast.Dict)
+    return tuple(ast.literal_eval(key) for key in node.keys if key is not None)
+
+
+def of_model(path: Path) -> Outline | None:
+    """The outline of the problem that a model file solves; None if the file has to be loaded to find out."""
+    from ..base.storage import read_metadata  # NumPy and safetensors, which most commands need later
+
+    try:
+        header = json.loads(read_metadata(path)["kdpinn_jax"])
+        outline = shipped()[header["problem"]].with_conditions(header["conditions"])
+        return outline.parametric(tuple(header.get("family", ())))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError):
+        return None

@@ -1,0 +1,141 @@
+"""Errors of a field against the reference, and ``Metrics``, the result of ``evaluate``."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from ..pde.problem import Problem
+
+
+class Errors(NamedTuple):
+    """Errors of one quantity, in the units of u.
+
+    Attributes:
+        rmse: √mean|e|².
+        relative_l2: ‖e‖₂/‖u‖₂, without a unit.
+        max_error: the largest |e|.
+    """
+
+    rmse: float
+    relative_l2: float
+    max_error: float
+
+
+class FamilyMember(NamedTuple):
+    """The errors of one member of a parametric family, in the headline quantity."""
+
+    coefficients: dict[str, float]
+    errors: Errors
+
+
+class Metrics(NamedTuple):
+    """The result of ``evaluate``.
+
+    Attributes:
+        quantity: the headline quantity (``"u"``, ``"velocity"``); empty without a reference.
+        errors: ``{quantity or field: Errors}`` on the domain.
+        extrapolation: ``{"mild right": {…}, "hard right": {…}}``, on the extension alone, if the reference extends there.
+        residuals: ``{term: √mean|r|²}`` at points that training did not draw, including terms that the ansatz enforces.
+        members: for a parametric family, the errors at each set of coefficients on a grid over their ranges, largest
+            relative L2 error first; ``errors`` are over all of them.
+    """
+
+    quantity: str
+    errors: dict[str, Errors]
+    extrapolation: dict[str, dict[str, Errors]]
+    residuals: dict[str, float]
+    members: tuple[FamilyMember, ...] = ()
+
+    @property
+    def rmse(self) -> float:
+        return self.errors[self.quantity].rmse
+
+    @property
+    def relative_l2(self) -> float:
+        return self.errors[self.quantity].relative_l2
+
+    @property
+    def max_error(self) -> float:
+        return self.errors[self.quantity].max_error
+
+    @property
+    def corners(self) -> tuple[FamilyMember, ...]:
+        """The members at the corners of the ranges, largest error first."""
+        ends = {}
+        for member in self.members:
+            for name, value in member.coefficients.items():
+                low, high = ends.get(name, (value, value))
+                ends[name] = min(low, value), max(high, value)
+        return tuple(m for m in self.members if all(value in ends[name] for name, value in m.coefficients.items()))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain dicts and numbers, for JSON."""
+        return {
+            "quantity": self.quantity,
+            **({} if not self.errors else self.errors[self.quantity]._asdict()),
+            "fields": {name: e._asdict() for name, e in self.errors.items()},
+            "extrapolation": {k: {n: e._asdict() for n, e in es.items()} for k, es in self.extrapolation.items()},
+            "residuals": self.residuals,
+            "members": [{"coefficients": m.coefficients, **m.errors._asdict()} for m in self.members],
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "Metrics":
+        """The inverse of ``as_dict``.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError: ``content`` has another structure.
+        """
+        metrics = cls(
+            quantity=str(content["quantity"]),
+            errors=_read_errors(content["fields"]),
+            extrapolation={str(name): _read_errors(region) for name, region in content["extrapolation"].items()},
+            residuals=_read_numbers(content["residuals"]),
+            members=tuple(
+                FamilyMember(_read_numbers(member["coefficients"]), _read_one(member))
+                for member in content.get("members", ())
+            ),
+        )
+        if metrics.errors and metrics.quantity not in metrics.errors:
+            raise ValueError(f"no error of the headline quantity {metrics.quantity!r}")
+        return metrics
+
+
+def _read_one(content: Mapping[str, Any]) -> Errors:
+    return Errors(*(float(content[key]) for key in Errors._fields))
+
+
+def _read_errors(content: Mapping[str, Any]) -> dict[str, Errors]:
+    return {str(name): _read_one(errors) for name, errors in content.items()}
+
+
+def _read_numbers(content: Mapping[str, Any]) -> dict[str, float]:
+    return {str(name): float(value) for name, value in content.items()}
+
+
+def quantities(problem: Problem) -> dict[str, list[int]]:
+    """The columns of each quantity whose error is reported, the headline quantity first."""
+    fields = {name: [i] for i, name in enumerate(problem.fields)}
+    if problem.headline is None:
+        return fields
+    name, members = problem.headline
+    return {name: [problem.fields.index(member) for member in members]} | fields
+
+
+def headline(problem: Problem) -> tuple[str, list[int]]:
+    """Name and columns of the headline quantity."""
+    return next(iter(quantities(problem).items()))
+
+
+def compute_errors(problem: Problem, u: Float[np.ndarray, "n m"], exact: Float[np.ndarray, "n m"]) -> dict[str, Errors]:
+    """Errors of each quantity. The error of a vector (velocity) is the length of its error vector."""
+    errors = {}
+    for name, columns in quantities(problem).items():
+        length = np.linalg.norm(u[:, columns] - exact[:, columns], axis=1)
+        norm = np.linalg.norm(exact[:, columns])
+        errors[name] = Errors(
+            float(np.sqrt(np.mean(length**2))), float(np.linalg.norm(length) / norm), float(np.max(length))
+        )
+    return errors
