@@ -1,6 +1,6 @@
-"""What benchmarks/training.py and benchmarks/deepxde_baseline.py share: one JSON a run, their table, their pictures.
+"""Shared parts of training.py and deepxde_baseline.py: one JSON file per run, the table and the pictures.
 
-NumPy and Matplotlib are all it needs, so that DeepXDE's environment can import it too.
+The imports are limited to NumPy and Matplotlib, so that the environment of DeepXDE can import this file too.
 """
 
 import json
@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 
 RESULTS = Path(__file__).parent / "results" / "training"
 SIZES = ("student", "teacher")
-#: Of every optimiser its colour. DeepXDE solves the problem with soft conditions, and stands beside hard ones as well.
+#: The colour of each optimiser. DeepXDE, which always uses soft conditions, is also shown next to hard ones.
 COLOURS = {"Adam": "C7", "LBFGS": "C0", "SSBroyden": "C2", "LevenbergMarquardt": "C3", "DeepXDE": "C1"}
-#: Records kept of a curve: as many as a picture can show, and a file stays small.
+#: Records kept of each curve: as many as a picture can show, so that files remain small.
 RECORDS = 100
-#: Seconds of the table's columns before the end.
-AT = (10.0, 30.0)
+#: The times of the table's columns before the last one, in seconds.
+TIMES = (10.0, 30.0)
 TICKS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800)
 
 
@@ -27,34 +27,34 @@ def file_of(variant: str, size: str, optimiser: str, seed: int, seconds: float) 
     return RESULTS / f"{variant}-{size}-{optimiser}-{seed}-{seconds:g}s.json"
 
 
-def thinned(curve: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
-    """At most RECORDS of its records, evenly spaced in the logarithm of ``curve["seconds"]``; four digits."""
+def thinned(curve: Mapping[str, Sequence[float] | np.ndarray]) -> dict[str, list[float]]:
+    """At most RECORDS records, evenly spaced in the logarithm of ``curve["seconds"]``, with four digits."""
     seconds = np.asarray(curve["seconds"], float)
     if len(seconds) > RECORDS:
         times = np.geomspace(max(seconds[0], 1e-3), seconds[-1], RECORDS)
         chosen = np.unique(np.searchsorted(seconds, times * (1 - 1e-12)).clip(0, len(seconds) - 1))
     else:
         chosen = np.arange(len(seconds))
-    return {name: [float(f"{values[i]:.4g}") for i in chosen] for name, values in curve.items()}
+    return {name: [float(f"{values[i]:.4g}") for i in chosen.tolist()] for name, values in curve.items()}
 
 
 def read(variants: Iterable[str], sizes: Iterable[str], optimisers: Iterable[str], seconds: float) -> list[dict]:
-    """Every result there is, as ``{"variant", "size", "optimiser", …}``, in the order of the arguments."""
-    found = []
+    """All stored results, as ``{"variant", "size", "optimiser", …}``, in the order of the arguments."""
+    results = []
     for variant in variants:
         for size in sizes:
             for optimiser in (*optimisers, "DeepXDE"):
                 stem = variant.removesuffix("-soft") if optimiser == "DeepXDE" else variant
                 for path in sorted(RESULTS.glob(file_of(stem, size, optimiser, 0, seconds).name.replace("-0-", "-*-"))):
-                    found.append(json.loads(path.read_text()) | {"variant": variant})
-    return found
+                    results.append(json.loads(path.read_text()) | {"variant": variant})
+    return results
 
 
 def error_at(result: Mapping[str, Any], seconds: float) -> float:
-    """The relative L2 error of the last record by then; infinite before the first one."""
+    """The relative L2 error of the last record up to this time; infinite before the first one."""
     records = zip(result["curve"]["seconds"], result["curve"]["relative_l2"], strict=True)
-    past = [error for second, error in records if second <= seconds and error is not None]
-    return past[-1] if past else math.inf
+    errors = [error for second, error in records if second <= seconds and error is not None]
+    return errors[-1] if errors else math.inf
 
 
 def grouped(results: Iterable[dict], *names: str) -> dict[tuple, list[dict]]:
@@ -70,7 +70,7 @@ def _title(run: Mapping[str, Any]) -> str:
 
 
 def _median_and_worst(errors: Sequence[float]) -> str:
-    """Infinite where the error is not known: not yet a record."""
+    """The cell for the errors of several seeds; an infinite error is one without a record yet, shown as a dash."""
     if not np.isfinite(np.median(errors)):
         return "–"
     worst = max(errors)
@@ -78,15 +78,15 @@ def _median_and_worst(errors: Sequence[float]) -> str:
 
 
 def table(results: list[dict], seconds: float) -> str:
-    """Markdown, a row a problem, size and optimiser: median and worst of the seeds."""
-    at = [t for t in AT if t < seconds]
-    head = ["problem", "network", "optimiser", *(f"{t:g} s" for t in at), f"{seconds:g} s", "predicted in float32"]
-    head += ["steps", "compiling, s", "seeds"]
+    """Markdown with one row per problem, size and optimiser: the median and the worst of the seeds."""
+    times = [t for t in TIMES if t < seconds]
+    head = ["problem", "network", "optimiser", *(f"{t:g} s" for t in times), f"{seconds:g} s", "predicted in float32"]
+    head += ["steps", "compile time, s", "seeds"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for (variant, size, _), runs in grouped(results, "variant", "size", "optimiser").items():
-        errors = [[error_at(run, t) for run in runs] for t in at]
+        errors = [[error_at(run, t) for run in runs] for t in times]
         errors += [[run[name]["relative_l2"] for run in runs] for name in ("final", "float32")]
-        errors = [[math.inf if e is None else e for e in of_seeds] for of_seeds in errors]
+        errors = [[math.inf if e is None else e for e in seed_errors] for seed_errors in errors]
         steps = np.median([sum(stage["steps"] for stage in run["stages"]) for run in runs])
         compiling = np.median([sum(stage["seconds_compiling"] for stage in run["stages"]) for run in runs])
         cells = [f"`{variant}`", f"{size}, {runs[0]['parameters']}", _title(runs[0]), *map(_median_and_worst, errors)]
@@ -95,7 +95,7 @@ def table(results: list[dict], seconds: float) -> str:
 
 
 def picture(results: list[dict], seconds: float, path: Path) -> None:
-    """Error against wall time of one problem, a panel a size: the median of the seeds, and their spread shaded."""
+    """Error against wall time for one problem, one panel per size: the median of the seeds, with their range shaded."""
     sizes = [size for size in SIZES if any(result["size"] == size for result in results)]
     figure = Figure(figsize=(5.2 * len(sizes), 4.2), layout="constrained")
     panels = figure.subplots(1, len(sizes), squeeze=False, sharey=True)[0]
@@ -111,7 +111,7 @@ def picture(results: list[dict], seconds: float, path: Path) -> None:
             t, errors, colour = times[known], errors[:, known], COLOURS[optimiser]
             panel.plot(t, np.median(errors, axis=0), color=colour, label=_title(runs[0]))
             panel.fill_between(t, errors.min(axis=0), errors.max(axis=0), color=colour, alpha=0.2, linewidth=0)
-        panel.set(xscale="log", yscale="log", xlabel="wall seconds, compiling included")
+        panel.set(xscale="log", yscale="log", xlabel="wall seconds, compilation included")
         panel.set_xticks([t for t in TICKS if times[0] <= t <= seconds], minor=False)
         panel.xaxis.set_major_formatter("{x:g}")
         panel.xaxis.set_minor_formatter("")

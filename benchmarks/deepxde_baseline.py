@@ -1,17 +1,18 @@
-"""The same problems by DeepXDE with PyTorch, in the same wall time, against the same converged reference.
+"""The same problems solved by DeepXDE with PyTorch, in the same wall time and against the same converged reference.
 
     python -m venv ENVIRONMENT && ENVIRONMENT/bin/pip install deepxde torch      # a CPU build of torch
     python benchmarks/deepxde_baseline.py --python ENVIRONMENT/bin/python [--problems burgers,…] [--seeds 0,1,2]
         [--seconds 60]
 
-Each training is a process of that environment; this process computes the reference and writes the results into
+Each training runs in a process of that environment. This process computes the reference and writes the results to
 benchmarks/results/training/, from which benchmarks/training.py adds them to its table and pictures.
 
-The recipe is that of DeepXDE's examples: tanh network with Glorot normal weights (that of its Burgers example is the
-student's), soft conditions, its numbers of points, drawn once, Adam at 1e-3 for 15,000 iterations, then L-BFGS with
-DeepXDE's settings, here in float64, as its documentation advises. Where the iterations do not fit, Adam stops at
-ADAM_SHARE of the time. Its Allen–Cahn example has another diffusivity and fixed ends; here the solution is periodic,
-value and slope, and the conditions are weighed as in this library's soft form, without which it stays near zero.
+The recipe is that of DeepXDE's examples: a tanh network with Glorot normal weights (the network of its Burgers example
+has the layers of the student), soft conditions, the examples' numbers of points, drawn once, Adam at 1e-3 for 15,000
+iterations, then L-BFGS with DeepXDE's settings, here in float64, as its documentation advises. If the iterations do not
+fit into the time, Adam stops at ADAM_SHARE of it. DeepXDE's Allen–Cahn example has another diffusivity and fixed ends.
+Here the solution and its slope are periodic, and the conditions have the weights of this library's soft form, without
+which the solution stays near zero.
 """
 
 import argparse
@@ -30,18 +31,21 @@ from _training_results import file_of, thinned
 
 HIDDEN = [20, 20, 20]
 ADAM_ITERATIONS, LEARNING_RATE = 15_000, 1e-3
-#: About that of the examples, whose L-BFGS has 15,000 iterations of 1.25 evaluations.
+#: The share of the time for Adam, about that of the examples, whose L-BFGS has 15,000 iterations of 1.25 evaluations.
 ADAM_SHARE = 0.45
-#: Iterations between two records and looks at the clock. One of L-BFGS costs an evaluation, and DeepXDE's own two more.
+#: Iterations between records and checks of the clock. A record of L-BFGS costs one evaluation, DeepXDE's own two more.
 ADAM_RECORD, LBFGS_RECORD = 100, 50
-#: Columns of DeepXDE's points.
+#: The columns of DeepXDE's points.
 X, T = 0, 1
-#: (domain, boundary, initial) points of DeepXDE's examples.
+#: The numbers of (domain, boundary, initial) points in DeepXDE's examples.
 POINTS = {"burgers": (2540, 80, 160), "allen_cahn": (8000, 400, 800), "black_scholes": (2047, 63, 127)}
 
 
 def save_reference(problem_name: str, path: Path) -> None:
-    """The dense grid, the converged solution there, domain and coefficients. Runs in this library's environment."""
+    """Save the dense grid, the converged solution on it, the domain and the coefficients.
+
+    This runs in the environment of this library.
+    """
     import jax
 
     import kdpinn_jax as kd
@@ -56,7 +60,7 @@ def save_reference(problem_name: str, path: Path) -> None:
 
 
 def equation(problem_name: str, c: dict[str, float]):
-    """The residual as DeepXDE wants it, (points, values) -> (n, 1)."""
+    """The residual in DeepXDE's form, (points, values) -> (n, 1)."""
     import deepxde as dde
 
     def residual(x, u):
@@ -73,7 +77,7 @@ def equation(problem_name: str, c: dict[str, float]):
 
 
 def conditions(problem_name: str, domain, lower: float, upper: float, c: dict[str, float]):
-    """The soft conditions, and the weights of the residual and of each."""
+    """The soft conditions, and the weights of the residual and of each condition; None for equal weights."""
     from deepxde.icbc import IC, DirichletBC, PeriodicBC
 
     initial = {
@@ -81,28 +85,29 @@ def conditions(problem_name: str, domain, lower: float, upper: float, c: dict[st
         "allen_cahn": lambda z: z[:, X : X + 1] ** 2 * np.cos(np.pi * z[:, X : X + 1]),
         "black_scholes": lambda z: np.maximum(z[:, X : X + 1] - 1, 0),
     }[problem_name]
-    start = IC(domain, initial, lambda _, on_initial: on_initial)
+    initial_condition = IC(domain, initial, lambda _, on_initial: on_initial)
     everywhere = lambda _, on_boundary: on_boundary
     if problem_name == "burgers":
-        return [DirichletBC(domain, lambda z: 0, everywhere), start], None
+        return [DirichletBC(domain, lambda z: 0, everywhere), initial_condition], None
     if problem_name == "allen_cahn":
         periodic = [PeriodicBC(domain, X, everywhere, derivative_order=order) for order in (0, 1)]
-        return [*periodic, start], [1, 10, 10, 100]
+        return [*periodic, initial_condition], [1, 10, 10, 100]
     at = lambda end: lambda z, on_boundary: on_boundary and np.isclose(z[X], end)
-    far = lambda z: upper - np.exp(-c["r"] * z[:, T : T + 1])
-    return [DirichletBC(domain, lambda z: 0, at(lower)), DirichletBC(domain, far, at(upper)), start], None
+    far_value = lambda z: upper - np.exp(-c["r"] * z[:, T : T + 1])
+    boundary_conditions = [DirichletBC(domain, lambda z: 0, at(lower)), DirichletBC(domain, far_value, at(upper))]
+    return [*boundary_conditions, initial_condition], None
 
 
 def train(problem_name: str, reference: Path, seed: int, seconds: float) -> dict:
-    """A training and its curve. Runs in DeepXDE's environment."""
+    """The result of one training, with its curve. This runs in the environment of DeepXDE."""
     os.environ["DDE_BACKEND"] = "pytorch"
     import deepxde as dde
     import torch
     from deepxde.optimizers.config import LBFGS_options
 
-    saved = np.load(reference)
-    z, exact, c = saved["z"], saved["u"], json.loads(str(saved["coefficients"]))
-    (_, lower), (_, upper) = saved["lower"], saved["upper"]
+    arrays = np.load(reference)
+    z, exact, c = arrays["z"], arrays["u"], json.loads(str(arrays["coefficients"]))
+    (_, lower), (_, upper) = arrays["lower"], arrays["upper"]
     points = z[:, ::-1].copy() if problem_name != "black_scholes" else np.stack([z[:, 1], 1 - z[:, 0]], axis=1)
     relative_l2 = lambda u: float(np.linalg.norm(u - exact) / np.linalg.norm(exact))
     rows = []
@@ -114,7 +119,7 @@ def train(problem_name: str, reference: Path, seed: int, seconds: float) -> dict
         rows.append((time.perf_counter() - start, error, float(np.sum(model.train_state.loss_train))))
 
     class Watch(dde.callbacks.Callback):
-        """Records, and stops the training at its deadline."""
+        """Record the errors, and stop the training at its deadline."""
 
         def __init__(self, every: int, deadline: float) -> None:
             super().__init__()
@@ -127,29 +132,37 @@ def train(problem_name: str, reference: Path, seed: int, seconds: float) -> dict
 
     start = time.perf_counter()
     domain = dde.geometry.GeometryXTime(dde.geometry.Interval(lower, upper), dde.geometry.TimeDomain(0, 1))
-    soft, weights = conditions(problem_name, domain, lower, upper, c)
+    soft_conditions, weights = conditions(problem_name, domain, lower, upper, c)
     inside, boundary, initial = POINTS[problem_name]
     data = dde.data.TimePDE(
-        domain, equation(problem_name, c), soft, num_domain=inside, num_boundary=boundary, num_initial=initial
+        domain,
+        equation(problem_name, c),
+        soft_conditions,
+        num_domain=inside,
+        num_boundary=boundary,
+        num_initial=initial,
     )
     net = dde.nn.FNN([2, *HIDDEN, 1], "tanh", "Glorot normal")
     model = dde.Model(data, net)
     stages = []
     for name in ("Adam", "L-BFGS"):
-        begun, step = time.perf_counter() - start, model.train_state.step
+        stage_start, step = time.perf_counter(), model.train_state.step
         if name == "Adam":
             model.compile("adam", lr=LEARNING_RATE, loss_weights=weights, verbose=0)
             watch = Watch(ADAM_RECORD, ADAM_SHARE * seconds)
             model.train(iterations=ADAM_ITERATIONS, display_every=ADAM_RECORD, callbacks=[watch], verbose=0)
         else:
-            # DeepXDE hands PyTorch 1000 iterations at a time, too many to watch; the curvature pairs outlive a call.
+            # DeepXDE calls PyTorch with 1000 iterations at a time, too many between checks of the clock. The curvature
+            # pairs are kept between calls.
             dde.optimizers.set_LBFGS_options(maxiter=1_000_000)
             LBFGS_options.update(iter_per_step=LBFGS_RECORD, fun_per_step=LBFGS_RECORD * 5 // 4)
             model.compile("L-BFGS", loss_weights=weights, verbose=0)
             model.train(callbacks=[Watch(1, seconds)], verbose=0)
-        took, steps = time.perf_counter() - start - begun, model.train_state.step - step
+        stage_seconds, steps = time.perf_counter() - stage_start, model.train_state.step - step
         ended = "stopped by the clock or its iterations" if model.stop_training else "ended by itself"
-        stages.append({"stage": name, "steps": steps, "seconds_compiling": 0.0, "seconds": took, "ended": ended})
+        stages.append(
+            {"stage": name, "steps": steps, "seconds_compiling": 0.0, "seconds": stage_seconds, "ended": ended}
+        )
     record()
     wall = time.perf_counter() - start
     with torch.no_grad():
@@ -182,33 +195,33 @@ def train(problem_name: str, reference: Path, seed: int, seconds: float) -> dict
 
 
 def run_all(python: str, name: str, seeds: list[int], seconds: float) -> None:
-    """Train the seeds that have no result yet, each in a process of DeepXDE's environment."""
+    """Train the seeds that have no result yet, each in a process of the environment of DeepXDE."""
     from kdpinn_jax.base.machine import describe_machine
     from kdpinn_jax.base.storage import write_json
 
-    with tempfile.TemporaryDirectory() as text:
-        folder = Path(text)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         for seed in seeds:
             path = file_of(name, "student", "DeepXDE", seed, seconds)
             if path.exists():
                 continue
             if not (folder / "reference.npz").exists():
                 save_reference(name, folder / "reference.npz")
-            before = describe_machine()
-            command = [python, __file__, "--folder", text, "--problems", name]
+            machine = describe_machine()
+            command = [python, __file__, "--folder", temporary, "--problems", name]
             subprocess.run([*command, "--seeds", str(seed), "--seconds", str(seconds)], check=True)
             result = json.loads((folder / "result.json").read_text())
-            write_json(result | {"machine": before | {"threads": result.pop("threads")}}, path)
+            write_json(result | {"machine": machine | {"threads": result.pop("threads")}}, path)
             steps = ", ".join(f"{stage['steps']} {stage['stage']} steps" for stage in result["stages"])
             print(f"{name}, seed {seed}: {steps}, relative L2 {result['final']['relative_l2']:.2e}", flush=True)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--python", default=sys.executable, help="the Python that has DeepXDE")
-    parser.add_argument("--problems", default=",".join(POINTS))
-    parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--python", default=sys.executable, help="the Python of the environment that has DeepXDE")
+    parser.add_argument("--problems", default=",".join(POINTS), help="names, separated by commas")
+    parser.add_argument("--seeds", default="0,1,2", help="whole numbers, separated by commas")
+    parser.add_argument("--seconds", type=float, default=60.0, help="wall time of each training")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)  # for the processes that train
     options = parser.parse_args()
     if options.folder:

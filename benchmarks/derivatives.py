@@ -1,9 +1,9 @@
-"""Loss and gradient of a second-order residual by four ways of differentiating, and by block size.
+"""Time of the loss and gradient of a second-order residual, by four ways of differentiating and by block size.
 
     python benchmarks/derivatives.py
 
-The residual is Burgers' (u_t, u_x, u_xx of a 4×64 tanh network), float64, 2048 points; with one output and with three,
-as a flow has. Methods are interleaved; the median and minimum of 30 calls are printed.
+The residual is that of Burgers (u_t, u_x, u_xx of a 4×64 tanh network) at 2048 points in float64, with one output and
+with three, as for a flow. Methods are timed in turn, and the median and minimum of 30 calls are printed.
 """
 
 import time
@@ -56,26 +56,27 @@ METHODS = {
 
 
 def times(functions: dict[str, Callable[[], object]]) -> dict[str, np.ndarray]:
-    """Milliseconds of each function, called in turn."""
+    """Milliseconds of each call. The functions are called in turn."""
     for function in functions.values():
         jax.block_until_ready(function())
-    found: dict[str, list[float]] = {name: [] for name in functions}
+    milliseconds: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(REPEATS):
         for name, function in functions.items():
             start = time.perf_counter()
             jax.block_until_ready(function())
-            found[name].append(1e3 * (time.perf_counter() - start))
-    return {name: np.asarray(ms) for name, ms in found.items()}
+            milliseconds[name].append(1e3 * (time.perf_counter() - start))
+    return {name: np.asarray(ms) for name, ms in milliseconds.items()}
 
 
-def objective_of(residual, outputs: int) -> kd.Objective:
+def burgers_objective(residual, outputs: int) -> kd.Objective:
     term = kd.Term(kd.box((0, -1), (1, 1)), lambda u, z, c: residual(u, z), count=POINTS)
     fields = ("u", "v", "p")[:outputs]
     problem = kd.Problem("bench", ("t", "x"), fields, (0, -1), (1, 1), {"residual": term})
     return kd.objective(problem, kd.MLP((64, 64, 64, 64)))
 
 
-def calls(objective: kd.Objective) -> Callable[[], object]:
+def compiled_call(objective: kd.Objective) -> Callable[[], object]:
+    """The loss and gradient, compiled, at fixed parameters and points."""
     params = kd.init_params(objective.problem, objective.network, jax.random.key(0))
     points = kd.sample(objective, jax.random.key(1))
     compiled = jax.jit(kd.loss_and_grad).lower(objective, params, points).compile()
@@ -91,9 +92,9 @@ def report(title: str, functions: dict[str, Callable[[], object]]) -> None:
 if __name__ == "__main__":
     print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, float64, {POINTS} points, network (2, 64×4, m)")
     for outputs in (1, 3):
-        report(f"m = {outputs}", {name: calls(objective_of(f, outputs)) for name, f in METHODS.items()})
+        report(f"m = {outputs}", {name: compiled_call(burgers_objective(f, outputs)) for name, f in METHODS.items()})
     blocks = {}
     for size in (128, 256, 512, 1024, POINTS):
-        _blocks.BLOCK = size  # read while tracing; each objective here is its own problem, so it is traced anew
-        blocks[f"blocks of {size}"] = calls(objective_of(one_pass, 1))
+        _blocks.BLOCK = size  # it is read during tracing, and each objective has its own problem and its own trace
+        blocks[f"blocks of {size}"] = compiled_call(burgers_objective(one_pass, 1))
     report("two_derivatives, m = 1", blocks)

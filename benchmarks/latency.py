@@ -1,10 +1,11 @@
-"""Latency of teacher and student on one core by every method, against what the core can do; two pictures and a table.
+"""Latency of teacher and student on one core by every method, compared with the limit of the core.
 
     python benchmarks/latency.py [teacher.safetensors student.safetensors] [--write]
 
-What `kdpinn bench` measures; without files the networks of `burgers` with random weights, on which latency does not
-depend. The result is kept in benchmarks/results/latency.json; --write puts the table into README.md and the pictures
-into docs/images. `pip install 'kdpinn-jax[bench]'` brings ONNX Runtime and PyTorch beside it.
+The measurement is that of `kdpinn bench`. Without files, it uses the networks of `burgers` with random weights, on
+which latency does not depend. The result is kept in benchmarks/results/latency.json. --write puts the table into
+docs/results.md and two pictures into docs/images. `pip install 'kdpinn-jax[bench]'` also installs ONNX Runtime and
+PyTorch.
 """
 
 import argparse
@@ -17,18 +18,17 @@ from typing import Any
 
 import jax
 from matplotlib.figure import Figure
-from presets import PAGES
+from presets import PAGE
 from studies._tables import put
 
 import kdpinn_jax as kd
 from kdpinn_jax.cli import _tables
-from kdpinn_jax import bench
 from kdpinn_jax.serving.export.compiled import built
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "latency.json"
 IMAGES = HERE.parent / "docs" / "images"
-#: Every point differs, and depends on the value before, so that calls cannot overlap.
+#: Each point differs from the last and depends on the previous value, so that calls cannot overlap.
 LOOP = """
 #include "m.c"
 float loop(long n)
@@ -44,13 +44,14 @@ float loop(long n)
     return total;
 }
 """
-#: The methods by which the network without an ansatz is timed.
+#: The methods for the network without an ansatz.
 ALONE = ("jax.jit", "compile_predict", "C")
+#: Numbers of points in the table.
 COLUMNS = ("1", "1024", "10000", "65536")
 
 
-def fresh(folder: str) -> list[Path]:
-    """Teacher, student, and the student's network alone, without the ansatz and embedding of hard conditions."""
+def save_untrained(folder: str) -> list[Path]:
+    """Save teacher, student, and the student's network alone, without the ansatz and embedding of hard conditions."""
     burgers, paths = kd.problems.ALL["burgers"], []
     for name, conditions in (("teacher", "hard"), ("student", "hard"), ("network alone", "soft")):
         problem = kd.with_conditions(burgers, conditions)
@@ -62,7 +63,7 @@ def fresh(folder: str) -> list[Path]:
 
 
 def one_point_in_c(path: Path, calls: int = 1_000_000) -> float:
-    """ns of NAME_eval at one point, called in a loop of C: the least of ten loops."""
+    """ns per call of NAME_eval at one point from a loop in C: the shortest of ten loops."""
     from cffi import FFI
 
     ffi = FFI()
@@ -70,33 +71,34 @@ def one_point_in_c(path: Path, calls: int = 1_000_000) -> float:
     with tempfile.TemporaryDirectory() as folder:
         model = kd.load(path)
         kd.export_c(model, folder, name="m")
-        bounds = (", ".join(f"{x}f" for x in of) for of in (model.problem.lower, model.problem.upper))
+        bounds = (", ".join(f"{x}f" for x in corner) for corner in (model.problem.lower, model.problem.upper))
         source = Path(folder) / "loop.c"
         source.write_text(LOOP % tuple(bounds))
         library = built(ffi, source, ())
-    least = float("inf")
+    shortest = float("inf")
     for _ in range(10):
         start = time.perf_counter()
         library.loop(calls)
-        least = min(least, time.perf_counter() - start)
-    return 1e9 * least / calls
+        shortest = min(shortest, time.perf_counter() - start)
+    return 1e9 * shortest / calls
 
 
-def methods(found: Mapping[str, Any]) -> list[str]:
-    return list({method: None for of_methods in found["sizes"].values() for method in of_methods})
+def methods(result: Mapping[str, Any]) -> list[str]:
+    """The methods that were timed, in order."""
+    return list({method: None for by_method in result["sizes"].values() for method in by_method})
 
 
-def table(found: Mapping[str, Any]) -> str:
-    """Markdown: the second model's medians, its ns a point and share of the limit at N = 10,000, and ratios."""
-    first, second = found["models"]
-    head = ["method", *(f"N = {int(n):,}" for n in COLUMNS), "ns a point", "of the limit", f"{first} / {second}"]
+def table(result: Mapping[str, Any]) -> str:
+    """Markdown: the second model's medians, its ns per point and share of the limit at N = 10,000, and ratios."""
+    first, second = result["models"]
+    head = ["method", *(f"N = {int(n):,}" for n in COLUMNS), "ns per point", "share of limit", f"{first} / {second}"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for method in methods(found):
-        times = {n: found["sizes"][n].get(method) for n in COLUMNS}
-        cells = [_short(of[second]["median"]) if of else "" for of in times.values()]
-        large = times["10000"]
+    for method in methods(result):
+        by_size = {n: result["sizes"][n].get(method) for n in COLUMNS}
+        cells = [_short(times[second]["median"]) if times else "" for times in by_size.values()]
+        large = by_size["10000"]
         share = large[second]["share_of_limit"] if large else None
-        ratios = " / ".join(f"{of[first]['median'] / of[second]['median']:.2g}" for of in times.values() if of)
+        ratios = " / ".join(f"{t[first]['median'] / t[second]['median']:.2g}" for t in by_size.values() if t)
         cells += [f"{large[second]['ns_per_point']:.1f}" if large else "", f"{share:.0%}" if share else "", ratios]
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -106,49 +108,53 @@ def _short(us: float) -> str:
     return f"{us:,.0f}" if us >= 1000 else f"{us:.3g}"
 
 
-def against_size(found: Mapping[str, Any], path: Path) -> None:
-    """Least µs a call against N, a panel a model."""
+def plot_against_size(result: Mapping[str, Any], path: Path) -> None:
+    """The shortest time per call against N, with one panel per model."""
     figure = Figure(figsize=(11, 4.6), layout="constrained")
-    panels = figure.subplots(1, len(found["models"]), sharey=True, squeeze=False)[0]
-    for panel, (name, model) in zip(panels, found["models"].items(), strict=True):
-        for i, method in enumerate(methods(found)):
-            cases = [(int(n), of[method][name]["minimum"]) for n, of in found["sizes"].items() if method in of]
-            panel.loglog(*zip(*cases, strict=True), marker="o", markersize=3, label=method, color=f"C{i}")
+    panels = figure.subplots(1, len(result["models"]), sharey=True, squeeze=False)[0]
+    for panel, (name, model) in zip(panels, result["models"].items(), strict=True):
+        for i, method in enumerate(methods(result)):
+            sizes = result["sizes"].items()
+            times = [(int(n), by_method[method][name]["minimum"]) for n, by_method in sizes if method in by_method]
+            panel.loglog(*zip(*times, strict=True), marker="o", markersize=3, label=method, color=f"C{i}")
         if model["limit_ns"]:
-            sizes = [int(n) for n in found["sizes"]]
-            limit = [1e-3 * n * model["limit_ns"] for n in sizes]
-            panel.loglog(sizes, limit, "k--", label="limit of the core")
-        panel.set(xlabel="points a call", title=f"{name}, {model['parameters']} parameters")
+            points = [int(n) for n in result["sizes"]]
+            limit = [1e-3 * n * model["limit_ns"] for n in points]
+            panel.loglog(points, limit, "k--", label="limit of the core")
+        panel.set(xlabel="points per call", title=f"{name}, {model['parameters']} parameters")
         panel.grid(linewidth=0.4)
-    panels[0].set_ylabel("µs a call, minimum")
+    panels[0].set_ylabel("µs per call, minimum")
     panels[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.savefig(path, dpi=130)
 
 
-def roofline(found: Mapping[str, Any], path: Path) -> None:
-    """Work a ns against work a byte of points and values: the roofs are the core's multiply-adds and its memory. A tanh
-    counts as the multiply-adds that fit into its time."""
-    rates = found["rates"]
+def plot_roofline(result: Mapping[str, Any], path: Path) -> None:
+    """Operations per ns against operations per byte of points and values.
+
+    The roofs are the rates of the core's multiply-adds and of its memory. A tanh counts as the number of multiply-adds
+    that take the same time.
+    """
+    rates = result["rates"]
     figure = Figure(figsize=(7.5, 4.6), layout="constrained")
     axes = figure.subplots()
-    marks = dict(zip(found["models"], ("o", "s", "^", "v"), strict=False))
+    marks = dict(zip(result["models"], ("o", "s", "^", "v"), strict=False))
     peak = 2 / rates["multiply_add"]
     intensities = []
-    for name, model in found["models"].items():
-        adds = model["multiply_adds"] + model["tanhs"] * rates["tanh"] / rates["multiply_add"]
-        numbers = model["layers"][0] + model["layers"][-1]  # of float32 read and written
-        intensities.append(2 * adds / (4 * numbers))
-        for i, method in enumerate(methods(found)):
-            if of := found["sizes"]["10000"].get(method):
-                label = method if name == next(iter(found["models"])) else None
-                height = 2 * adds / of[name]["ns_per_point"]
+    for name, model in result["models"].items():
+        multiply_adds = model["multiply_adds"] + model["tanhs"] * rates["tanh"] / rates["multiply_add"]
+        numbers = model["layers"][0] + model["layers"][-1]  # float32 numbers read and written per point
+        intensities.append(2 * multiply_adds / (4 * numbers))
+        for i, method in enumerate(methods(result)):
+            if times := result["sizes"]["10000"].get(method):
+                label = method if name == next(iter(result["models"])) else None
+                height = 2 * multiply_adds / times[name]["ns_per_point"]
                 axes.loglog([intensities[-1]], [height], marks[name], color=f"C{i}", markersize=6, label=label)
         axes.annotate(name, (intensities[-1], 1.1 * peak), ha="center", fontsize=9)
     ends = [0.5, 4 * max(intensities)]
     ridge = peak / rates["bandwidth"]
     axes.loglog([ends[0], ridge, ends[1]], [rates["bandwidth"] * ends[0], peak, peak], "k-", linewidth=1)
     axes.set(
-        xlabel="operations a byte of points and values, N = 10,000",
+        xlabel="operations per byte of points and values, N = 10,000",
         ylabel="GFLOP/s, tanh included",
         ylim=(1, 2 * peak),
     )
@@ -159,26 +165,25 @@ def roofline(found: Mapping[str, Any], path: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", type=Path)
-    parser.add_argument("--write", action="store_true")
-    parser.add_argument("--table-only", action="store_true", help="from the result that is there")
+    parser.add_argument("models", nargs="*", type=Path, help="two model files; default untrained networks of burgers")
+    parser.add_argument("--write", action="store_true", help="write the table and the pictures")
+    parser.add_argument("--table-only", action="store_true", help="measure nothing; use the stored result")
     options = parser.parse_args()
     if not options.table_only:
         with tempfile.TemporaryDirectory() as folder:
-            paths = options.models or fresh(folder)
-            found = bench(paths[:2])
-            found["one_point_in_c_ns"] = {path.stem: one_point_in_c(path) for path in paths}
-            found["alone"] = bench(paths[2:], methods=ALONE) if paths[2:] else None
-        RESULT.write_text(json.dumps(found) + "\n")
-    found = json.loads(RESULT.read_text())
-    print(_tables.of_bench(found))
-    for name, ns in found["one_point_in_c_ns"].items():
-        print(f"one point in a loop of C, {name}: {ns:.0f} ns")
-    if found["alone"]:
-        print(_tables.of_bench(found["alone"]))
-    print(table(found))
+            paths = options.models or save_untrained(folder)
+            result = kd.bench(paths[:2])
+            result["one_point_in_c_ns"] = {path.stem: one_point_in_c(path) for path in paths}
+            result["alone"] = kd.bench(paths[2:], methods=ALONE) if paths[2:] else None
+        RESULT.write_text(json.dumps(result) + "\n")
+    result = json.loads(RESULT.read_text())
+    print(_tables.of_bench(result))
+    for name, ns in result["one_point_in_c_ns"].items():
+        print(f"one point, called from a loop in C, {name}: {ns:.0f} ns")
+    if result["alone"]:
+        print(_tables.of_bench(result["alone"]))
+    print(table(result))
     if options.write:
-        for page in PAGES:
-            put(table(found), "latency", page)
-        against_size(found, IMAGES / "latency.png")
-        roofline(found, IMAGES / "roofline.png")
+        put(table(result), "latency", PAGE)
+        plot_against_size(result, IMAGES / "latency.png")
+        plot_roofline(result, IMAGES / "roofline.png")

@@ -1,9 +1,9 @@
-"""The presets' recipes on every problem, each a whole ``kdpinn run`` from a cold start, and the table of the README.
+"""The recipes of the presets on every problem, each as a complete ``kdpinn run`` from a cold start, and their table.
 
-    python benchmarks/presets.py quick default --seeds 0,1,2     # runs what has no result yet, prints the table
-    python benchmarks/presets.py quick --table-only --write      # puts what there is into the two README.md
+    python benchmarks/presets.py quick default --seeds 0,1,2     # run everything without a result, print the table
+    python benchmarks/presets.py quick --table-only --write      # put the stored results into docs/results.md
 
-Every run has an empty compilation cache, so that its wall time is a first-time user's. Results are kept in
+Every run has an empty compilation cache, so that its wall time is that of a first run. Results are kept in
 benchmarks/results/presets/.
 """
 
@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from studies._tables import markdown, put
@@ -24,33 +25,37 @@ from kdpinn_jax.problems import ALL
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "presets"
-PAGES = (HERE.parent / "README.md", HERE / "README.md")
-#: Problem and conditions; None are the recipe's own.
+PAGE = HERE.parent / "docs" / "results.md"
+#: Problem and conditions; None for the conditions of the recipe.
 CASES = [(name, None) for name in ALL] + [("burgers", "soft"), ("taylor_green", "soft")]
-HEAD = ("problem", "preset", "teacher, relative L2", "student", "student in float32", "wall s")
+HEAD = ("problem", "preset", "teacher, relative L2", "student", "student in float32", "wall time, s")
 
 
-def run(problem: str, conditions: str | None, preset: str, seed: int, make: bool = True) -> dict | None:
-    """result.json of one run, with the seconds of the whole command under ``"wall"``; where it is not there it is made,
-    or None."""
+def run(
+    problem: str, conditions: str | None, preset: str, seed: int, only_stored: bool = False
+) -> dict[str, Any] | None:
+    """result.json of one run, with the wall time of the command in seconds as ``"wall"``.
+
+    A run without a stored result is executed. With ``only_stored`` it is None.
+    """
     folder = RESULTS / f"{problem}{f'-{conditions}' if conditions else ''}-{preset}-{seed}"
-    kept, wall = folder / "result.json", folder / "wall.json"
+    result, wall = folder / "result.json", folder / "wall.json"
     if not wall.exists():
-        if not make:
+        if only_stored:
             return None
-        words = ["run", problem, "--preset", preset, "--seed", str(seed), "--out", str(folder), "--quiet"]
-        words += ["--conditions", conditions] if conditions else []
+        arguments = ["run", problem, "--preset", preset, "--seed", str(seed), "--out", str(folder), "--quiet"]
+        arguments += ["--conditions", conditions] if conditions else []
         with tempfile.TemporaryDirectory() as cache:
             environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": cache}
             start = time.perf_counter()
-            command = [sys.executable, "-m", "kdpinn_jax", *words]
+            command = [sys.executable, "-m", "kdpinn_jax", *arguments]
             subprocess.run(command, check=True, stdout=sys.stderr, env=environment)
             wall.write_text(json.dumps({"seconds": time.perf_counter() - start}))
-    return json.loads(kept.read_text()) | {"wall": json.loads(wall.read_text())["seconds"]}
+    return json.loads(result.read_text()) | {"wall": json.loads(wall.read_text())["seconds"]}
 
 
-def row(problem: str, conditions: str | None, preset: str, results: list[dict]) -> tuple[str, ...]:
-    """Medians over the seeds, and the worst in brackets."""
+def row(problem: str, conditions: str | None, preset: str, results: list[dict[str, Any]]) -> tuple[str, ...]:
+    """Medians over the seeds, with the worst seed in parentheses."""
 
     def spread(values: Iterable[float], form: str) -> str:
         values = list(values)
@@ -71,23 +76,22 @@ def row(problem: str, conditions: str | None, preset: str, results: list[dict]) 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("presets", nargs="+")
-    parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--problems", default=",".join(ALL))
-    parser.add_argument("--table-only", action="store_true")
-    parser.add_argument("--write", action="store_true")
+    parser.add_argument("presets", nargs="+", help="names of presets")
+    parser.add_argument("--seeds", default="0,1,2", help="whole numbers, separated by commas")
+    parser.add_argument("--problems", default=",".join(ALL), help="names, separated by commas")
+    parser.add_argument("--table-only", action="store_true", help="run nothing; use the stored results")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/results.md")
     options = parser.parse_args()
     rows = []
     for preset in options.presets:
         for problem, conditions in CASES:
             if problem in options.problems.split(","):
                 seeds = map(int, options.seeds.split(","))
-                results = [run(problem, conditions, preset, seed, make=not options.table_only) for seed in seeds]
-                if found := [result for result in results if result]:
-                    rows.append(row(problem, conditions, preset, found))
+                runs = [run(problem, conditions, preset, seed, only_stored=options.table_only) for seed in seeds]
+                if results := [result for result in runs if result]:
+                    rows.append(row(problem, conditions, preset, results))
                     print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
     table = markdown(HEAD, rows)
     print(table)
     if options.write:
-        for page in PAGES:
-            put(table, "presets", page)
+        put(table, "presets", PAGE)

@@ -1,9 +1,9 @@
-"""How far a Fourier solution on a grid, as files of reference values hold it, is from the converged reference.
+"""The error of a Fourier solution on a grid, as in files of reference values, against the converged reference.
 
     python benchmarks/reference_files.py
 
-Relative L2 over the grid and 101 times, the equation solved by integrating-factor Runge–Kutta steps small enough that
-only the number of points counts: half as many steps change no digit shown.
+The error is the relative L2 error over the grid and 101 times. The equation is solved by integrating-factor Runge–Kutta
+with steps so small that the error depends only on the number of points: half as many steps change no printed digit.
 """
 
 import numpy as np
@@ -16,32 +16,32 @@ POINTS = {"burgers": (256, 512, 1024), "allen_cahn": (512, 1024, 2048)}
 
 
 def fourier(problem: kd.Problem, points: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """(x, u), u (TIMES, points), on the periodic interval [−1, 1)."""
+    """(x, u) with u of shape (TIMES, points), on the periodic interval [−1, 1)."""
     c = problem.coefficients
     x = -1 + 2 * np.arange(points) / points
     k = np.pi * points * np.fft.fftfreq(points)
     if problem.name == "burgers":
-        start, diffusivity = -np.sin(np.pi * x), c["nu"]
-        reaction = lambda v: -0.5j * k * np.fft.fft(np.fft.ifft(v).real ** 2)
+        initial, diffusivity = -np.sin(np.pi * x), c["nu"]
+        nonlinear = lambda v: -0.5j * k * np.fft.fft(np.fft.ifft(v).real ** 2)
     else:
-        start, diffusivity = x**2 * np.cos(np.pi * x), c["diffusivity"]
+        initial, diffusivity = x**2 * np.cos(np.pi * x), c["diffusivity"]
 
-        def reaction(v):
+        def nonlinear(v):
             u = np.fft.ifft(v).real
             return c["reaction"] * np.fft.fft(u - u**3)
 
     h = problem.upper[0] / ((TIMES - 1) * steps)
     half = np.exp(-diffusivity * k**2 * h / 2)
-    v, kept = np.fft.fft(start), [start]
+    v, u = np.fft.fft(initial), [initial]
     for _ in range(TIMES - 1):
         for _ in range(steps):
-            a = reaction(v)
-            b = reaction(half * (v + h / 2 * a))
-            e = reaction(half * v + h / 2 * b)
-            d = reaction(half**2 * v + h * half * e)
+            a = nonlinear(v)
+            b = nonlinear(half * (v + h / 2 * a))
+            e = nonlinear(half * v + h / 2 * b)
+            d = nonlinear(half**2 * v + h * half * e)
             v = half**2 * v + h / 6 * (half**2 * a + 2 * half * (b + e) + d)
-        kept.append(np.fft.ifft(v).real)
-    return x, np.asarray(kept)
+        u.append(np.fft.ifft(v).real)
+    return x, np.asarray(u)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""What all tests share: float64, no silent broadcasting, hypothesis without files, tiny problems with exact solutions.
+"""Settings and fixtures of all tests: float64, no silent broadcasting, and tiny problems with exact solutions.
 
-The library is imported inside fixtures only: this file is read before the hook that checks its array types is in place.
+The library is imported only within fixtures, because this file is read before the hook that checks its array types is
+installed.
 """
 
 import importlib
@@ -17,14 +18,15 @@ import jaxtyping
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 
-# The checker named in pyproject.toml, as the language's types have it (PEP 484): an int is welcome where a float is.
+# The type checker named in pyproject.toml follows PEP 484: an int is accepted where a float is expected.
 beartype.beartype = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 
 jax.config.update("jax_enable_x64", True)
-jax.config.update("jax_num_cpu_devices", 4)  # what takes several devices is tested on as many
+jax.config.update("jax_num_cpu_devices", 4)  # for the tests of training on several devices
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# The same examples every time: a test that fails today fails tomorrow. Compiling makes first examples slow.
+# The examples are the same in every run, so that a failure can be reproduced. There is no deadline, because the first
+# example of a test may have to compile.
 hypothesis.settings.register_profile(
     "kdpinn", deadline=None, derandomize=True, database=None, max_examples=25, print_blob=False
 )
@@ -33,15 +35,15 @@ set_hypothesis_home_dir(Path(tempfile.gettempdir()) / f"kdpinn-jax-hypothesis-{o
 
 
 def pytest_collection_modifyitems(items):
-    """Whatever needs the folder of a whole run is slow."""
+    """Mark every test that uses the folder of a complete run as slow."""
     for item in items:
         if "folder" in item.fixturenames:
             item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def imported():
-    """Every module, before a test replaces a name in one: a module imported meanwhile would keep the replacement."""
+def all_modules_imported():
+    """Import all modules first: a module imported while a test replaces a name would keep the replacement."""
     import kdpinn_jax
 
     for module in pkgutil.walk_packages(kdpinn_jax.__path__, "kdpinn_jax."):
@@ -51,23 +53,23 @@ def imported():
 
 @pytest.fixture
 def float32():
-    """JAX as a user finds it: everything in float32."""
+    """JAX's default precision, float32."""
     with jax.enable_x64(False):
         yield
 
 
 @pytest.fixture
 def unchecked():
-    """A caller without the type checker, who meets the library's own errors."""
-    before = jaxtyping.config.jaxtyping_disable
+    """Calls without the type checker, so that they reach the library's own errors."""
+    disabled = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
-    jaxtyping.config.update("jaxtyping_disable", before)
+    jaxtyping.config.update("jaxtyping_disable", disabled)
 
 
 @pytest.fixture(scope="session")
 def decay():
-    """u' = −k u, u(0) = 1 on t ∈ [0, 1]; u = e^{−kt}. One input, so that it compiles in no time."""
+    """u' = −k u, u(0) = 1 on t ∈ [0, 1]; u = e^{−kt}. It has one input, so that it compiles quickly."""
     import kdpinn_jax as kd
 
     def residual(u, z, c):
@@ -125,7 +127,7 @@ def heat():
 
 @pytest.fixture(scope="session")
 def untrained():
-    """(problem, key number, network) -> a model with random parameters, biases too."""
+    """``(problem, seed, network) -> Model`` with random parameters, including the biases."""
     import kdpinn_jax as kd
 
     def make(problem, seed=0, network=None):

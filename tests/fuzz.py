@@ -1,9 +1,9 @@
-"""Bad files: every reader of the library, and how a valid file is damaged. By hand, for as long as one likes:
+"""Fuzzing of every file reader of the library with damaged files.
 
     python tests/fuzz.py --seconds 60 --seed 1
 
-Each case runs under a limit of memory and of time, and must end in a value or in the reader's own error of one line.
-The file of a case that does not is kept, and named. ``test_bad_files.py`` reads the same list.
+Each case runs under limits on memory and time. The reader must return a value or raise its own error with a message of
+one line; otherwise the file is kept and its path is printed. ``test_bad_files.py`` uses the same readers.
 """
 
 import argparse
@@ -36,7 +36,14 @@ PROBLEM = kd.problems.ALL["burgers"]
 
 
 class Reader(NamedTuple):
-    """``write`` makes a valid file of this name, ``read`` reads all of one and checks what it got."""
+    """A reader of the library.
+
+    Attributes:
+        name: the name of its files.
+        write: writes a valid file.
+        read: reads a whole file and checks the result.
+        error: the type of the reader's own error.
+    """
 
     name: str
     write: Callable[[Path], Any]
@@ -45,7 +52,7 @@ class Reader(NamedTuple):
 
 
 def small_model() -> kd.Model:
-    """A network of 3 and 2 neurons with the record of a stage, made by hand."""
+    """A network with hidden widths 3 and 2 and a made-up report of one stage."""
     report = kd.StageReport(
         stage="Adam",
         planned=40,
@@ -58,9 +65,9 @@ def small_model() -> kd.Model:
         seconds=2.5,
         record_seconds=np.array([1.0, 2.5]),
     )
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     params = {
-        f"dense_{i}": {"kernel": random.normal(size=(a, b)), "bias": random.normal(size=b)}
+        f"dense_{i}": {"kernel": rng.normal(size=(a, b)), "bias": rng.normal(size=b)}
         for i, (a, b) in enumerate(((2, 3), (3, 2), (2, 1)))
     }
     params = jax.tree.map(jax.numpy.asarray, params)
@@ -103,15 +110,15 @@ def _write_checkpoint(path: Path) -> None:
 
 def _read_checkpoint(path: Path) -> None:
     try:
-        content, about = read_checkpoint(path)
-    except Unusable as why:
-        raise kd.CheckpointError(f"{path} {why}") from None
-    assert about == {"problem": "burgers"}
+        content, identity = read_checkpoint(path)
+    except Unusable as reason:
+        raise kd.CheckpointError(f"{path} {reason}") from None
+    assert identity == {"problem": "burgers"}
     assert content.elapsed == 3.0
 
 
 _POINTS = np.random.default_rng(0).uniform((0, -1), (1, 1), (9, 2))
-#: One line a reader: the fuzz and the tests take every one of them.
+#: All readers of the library, for the fuzzer and the tests.
 READERS = (
     Reader("model.safetensors", _write_model, _read_model, kd.ModelFileError),
     Reader("points.csv", lambda path: np.savetxt(path, _POINTS, "%.6g", ",", header="t,x", comments=""), _read_points,
@@ -123,7 +130,7 @@ READERS = (
     Reader("checkpoint.safetensors", _write_checkpoint, _read_checkpoint, kd.CheckpointError),
 )  # fmt: skip
 
-#: What damages numbers, names, brackets and lengths.
+#: Byte strings that damage numbers, names, brackets and lengths.
 TOKENS = (
     *(b"", b"\0", b"\n", b"\r", b",", b'"', b"\\", b"$", b"'", b"\x1b[2J", b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf"),
     *(b"nan", b"-inf", b"1e400", b"-1", b"0", b"1.5", b"true", b"null", b"[]", b"{}", b'"x"'),
@@ -144,49 +151,53 @@ TOKENS = (
 
 
 def damaged(content: bytes, rng: random.Random) -> bytes:
-    """The bytes with one to four changes: bits, tokens, cuts, pieces moved or doubled; most near the front, where the
-    structure is."""
+    """The content with one to four random changes: flipped bits, inserted tokens, deletions, copies, random bytes.
+
+    Most changes are near the start of the file, which contains its structure.
+    """
     data = bytearray(content)
     for _ in range(rng.choice((1, 1, 2, 4))):
-        at = rng.randrange(len(data) + 1)
-        at = min(at, rng.randrange(len(data) + 1)) if rng.random() < 0.5 else at
-        end = min(len(data), at + rng.choice((1, 1, 4, 8, 40)))
+        begin = rng.randrange(len(data) + 1)
+        begin = min(begin, rng.randrange(len(data) + 1)) if rng.random() < 0.5 else begin
+        end = min(len(data), begin + rng.choice((1, 1, 4, 8, 40)))
         kind = rng.randrange(6)
-        if kind == 0 and at < len(data):
-            data[at] ^= 1 << rng.randrange(8)
+        if kind == 0 and begin < len(data):
+            data[begin] ^= 1 << rng.randrange(8)
         elif kind == 1:
-            data[at:end] = rng.choice(TOKENS)
+            data[begin:end] = rng.choice(TOKENS)
         elif kind == 2:
-            data[at:at] = rng.choice(TOKENS)
+            data[begin:begin] = rng.choice(TOKENS)
         elif kind == 3:
-            del data[at : len(data) if rng.random() < 0.3 else end]
+            del data[begin : len(data) if rng.random() < 0.3 else end]
         elif kind == 4:
-            data[at:at] = data[(start := rng.randrange(len(data) + 1)) : start + rng.randrange(60)]
+            data[begin:begin] = data[(start := rng.randrange(len(data) + 1)) : start + rng.randrange(60)]
         else:
-            data[at:end] = rng.randbytes(end - at)
+            data[begin:end] = rng.randbytes(end - begin)
     return bytes(data)
 
 
-def rewritten(content: bytes, change: Callable[[Any], Any] = id, about: Callable[[Any], Any] = id) -> bytes:
-    """A model or checkpoint with its header changed, and with ``about`` the description of its tensors."""
+def rewritten(
+    content: bytes, change_header: Callable[[Any], Any] = id, change_tensors: Callable[[Any], Any] = id
+) -> bytes:
+    """A model or checkpoint with its header, or the description of its tensors, changed in place by a function."""
     length = int.from_bytes(content[:8], "little")
     outer = json.loads(content[8 : 8 + length])
     name = next(name for name in outer["__metadata__"] if name.startswith("kdpinn_jax"))
     header = json.loads(outer["__metadata__"][name])
-    change(header)
+    change_header(header)
     outer["__metadata__"][name] = json.dumps(header)
-    about(outer)
+    change_tensors(outer)
     text = json.dumps(outer).encode()
     return struct.pack("<Q", len(text)) + text + content[8 + length :]
 
 
-def spots(value: Any) -> list[tuple[Any, Any]]:
-    """Every (container, key) within JSON, the outer ones first."""
+def entries(value: Any) -> list[tuple[Any, Any]]:
+    """The (container, key) of every entry within a JSON value, the outer ones first."""
     keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
-    return [spot for key in keys for spot in [(value, key), *spots(value[key])]]
+    return [entry for key in keys for entry in [(value, key), *entries(value[key])]]
 
 
-def _wild(rng: random.Random) -> Any:
+def _unexpected_value(rng: random.Random) -> Any:
     return rng.choice((
         *(None, True, False, 0, -1, 1.0, 1.5, 10**9, 10**30, -(10**400), 1e308, float("nan"), float("inf"), "", "0.5"),
         *([], {}, [[]], {"": 0}, ["a"], [1] * 1000, {"loss": 1}, "\x1b[2J\n", "../x", "a" * 10_000, "\ud800", "*/ x;"),
@@ -196,42 +207,42 @@ def _wild(rng: random.Random) -> Any:
 def _damaged_header(content: bytes, rng: random.Random) -> bytes:
     def change(value: dict[str, Any]) -> None:
         for _ in range(rng.choice((1, 1, 3))):
-            container, key = rng.choice(spots(value))
+            container, key = rng.choice(entries(value))
             if rng.random() < 0.2:
                 del container[key]
             elif isinstance(container, dict) and rng.random() < 0.2:
                 container[rng.choice(("", "x", "loss", "dense_9.bias", "\n"))] = container[key]
             else:
-                container[key] = _wild(rng)
+                container[key] = _unexpected_value(rng)
 
-    return rewritten(content, **{"change" if rng.random() < 0.7 else "about": change})
+    return rewritten(content, **{"change_header" if rng.random() < 0.7 else "change_tensors": change})
 
 
 @contextlib.contextmanager
 def at_most(seconds: int) -> Iterator[None]:
-    """``TimeoutError`` in a block that hangs, an open of a pipe too."""
+    """Raise ``TimeoutError`` in a block that takes longer, even if it waits to open a pipe."""
 
     def stop(*_: Any) -> None:
         raise TimeoutError(f"took more than {seconds} s")
 
-    before = signal.signal(signal.SIGALRM, stop)
+    handler = signal.signal(signal.SIGALRM, stop)
     signal.alarm(seconds)
     try:
         yield
     finally:
         signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGALRM, handler)
 
 
 def fault(reader: Reader, path: Path) -> str | None:
-    """What is wrong with how the reader takes this file, or None."""
+    """A description of what the reader does wrong with this file, or None."""
     try:
         with at_most(10), warnings.catch_warnings():
-            warnings.simplefilter("error")  # they would be lines on a terminal
+            warnings.simplefilter("error")  # a warning would be printed on the terminal
             reader.read(path)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # whatever a library throws, a panic in Rust too
+    except BaseException as error:  # including a panic in Rust
         if type(error) is not reader.error:
             return f"{type(error).__name__}: {error}"[:300]
         if str(path) not in str(error) or not str(error).isprintable() or len(str(error)) > 2000:
@@ -241,36 +252,36 @@ def fault(reader: Reader, path: Path) -> str | None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", type=Path, help="folder of the files that failed; default a new one")
-    asked = parser.parse_args()
-    keep = asked.keep or Path(tempfile.mkdtemp(prefix="fuzz-"))
-    keep.mkdir(parents=True, exist_ok=True)
-    rng, counts, found = random.Random(asked.seed), dict.fromkeys((r.name for r in READERS), 0), set()
+    parser.add_argument("--seconds", type=float, default=60, help="duration; default 60")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random changes; default 0")
+    parser.add_argument("--keep", type=Path, help="folder for the files that failed; default a new temporary folder")
+    options = parser.parse_args()
+    folder = options.keep or Path(tempfile.mkdtemp(prefix="fuzz-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    rng, counts, failures = random.Random(options.seed), dict.fromkeys((r.name for r in READERS), 0), set()
     valid = {}
     for reader in READERS:
-        path = keep / reader.name
+        path = folder / reader.name
         reader.write(path)
         reader.read(path)
         valid[reader.name] = path.read_bytes()
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + 500_000_000, resource.RLIM_INFINITY))
-    end = time.monotonic() + asked.seconds
+    end = time.monotonic() + options.seconds
     while time.monotonic() < end:
         reader = rng.choice(READERS)
-        content, header = valid[reader.name], reader.name.endswith(".safetensors") and rng.random() < 0.6
-        content = _damaged_header(content, rng) if header else damaged(content, rng)
+        in_header = reader.name.endswith(".safetensors") and rng.random() < 0.6
+        content = (_damaged_header if in_header else damaged)(valid[reader.name], rng)
         counts[reader.name] += 1
-        (keep / reader.name).write_bytes(content)
-        wrong = fault(reader, keep / reader.name)
-        if wrong and (reader.name, wrong[:60]) not in found:
-            found.add((reader.name, wrong[:60]))
-            kept = keep / f"{len(found)}.{reader.name}"
-            kept.write_bytes(content)
-            print(f"{kept}: {wrong}")
-    print(f"{sum(counts.values())} files, {len(found)} kinds of failure; {counts}")
-    return 1 if found else 0
+        (folder / reader.name).write_bytes(content)
+        failure = fault(reader, folder / reader.name)
+        if failure and (reader.name, failure[:60]) not in failures:
+            failures.add((reader.name, failure[:60]))
+            path = folder / f"{len(failures)}.{reader.name}"
+            path.write_bytes(content)
+            print(f"{path}: {failure}")
+    print(f"{sum(counts.values())} files, {len(failures)} kinds of failure; {counts}")
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

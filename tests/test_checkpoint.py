@@ -1,4 +1,4 @@
-"""Trainings that die and go on: the same parameters, bit for bit, and nothing is lost to a bad file or a full disk."""
+"""Trainings resume bit for bit after an interruption, and survive a damaged checkpoint and a full disk."""
 
 import contextlib
 import itertools
@@ -21,7 +21,7 @@ from safetensors.numpy import load_file, save_file
 
 import kdpinn_jax as kd
 from kdpinn_jax.base.lock import only_writer
-from kdpinn_jax.training import checkpoint_file as _checkpoint_file
+from kdpinn_jax.training import checkpoint_file
 from kdpinn_jax.training.checkpoint_file import LATEST, PREVIOUS
 
 STAGES = (
@@ -42,166 +42,167 @@ def train(problem, checkpoint=None, monitor=None, stages=STAGES, seed=0):
 
 
 @pytest.fixture(scope="module")
-def whole(decay):
-    """The training that is never stopped."""
+def uninterrupted(decay):
+    """A training that is not interrupted."""
     return train(decay, monitor=lambda params: jnp.asarray(0.5))
 
 
-def counted(stop=None, look=lambda: None):
-    """A monitor that is a Ctrl-C at its look number ``stop``."""
-    looks = itertools.count()
+def monitor_with(interrupt_at=None, action=lambda: None):
+    """A monitor that runs an action at every record, and raises SIGINT at record number ``interrupt_at``."""
+    records = itertools.count()
 
     def monitor(params):
-        look()
-        if next(looks) == stop:
+        action()
+        if next(records) == interrupt_at:
             signal.raise_signal(signal.SIGINT)
         return jnp.asarray(0.5)
 
     return monitor
 
 
-def alike(found, whole):
-    assert bits(found.params) == bits(whole.params)
-    assert len(found.stages) == len(whole.stages)
-    for ours, theirs in zip(found.stages, whole.stages, strict=True):
-        assert (ours.stage, ours.steps, ours.status) == (theirs.stage, theirs.steps, theirs.status)
-        np.testing.assert_array_equal(ours.record_steps, theirs.record_steps)
-        assert ours.history.keys() == theirs.history.keys()
-        for name, values in theirs.history.items():
-            np.testing.assert_array_equal(ours.history[name], values)
-        assert ours.fresh_loss == theirs.fresh_loss
-        assert np.all(np.diff(ours.record_seconds) > 0)
+def assert_same(resumed, uninterrupted):
+    """Parameters and reports are equal, except for the times."""
+    assert bits(resumed.params) == bits(uninterrupted.params)
+    assert len(resumed.stages) == len(uninterrupted.stages)
+    for report, expected in zip(resumed.stages, uninterrupted.stages, strict=True):
+        assert (report.stage, report.steps, report.status) == (expected.stage, expected.steps, expected.status)
+        np.testing.assert_array_equal(report.record_steps, expected.record_steps)
+        assert report.history.keys() == expected.history.keys()
+        for name, values in expected.history.items():
+            np.testing.assert_array_equal(report.history[name], values)
+        assert report.fresh_loss == expected.fresh_loss
+        assert np.all(np.diff(report.record_seconds) > 0)
 
 
-def test_stopped_again_and_again(decay, tmp_path, whole):
-    """By Ctrl-C at the third record of every life, in every stage."""
+def test_resumes_after_repeated_interruptions(decay, tmp_path, uninterrupted):
+    """Every attempt is interrupted at its third record, so that every stage is interrupted."""
     checkpoint = kd.Checkpoint(tmp_path / "c")
-    for lives in itertools.count(1):
+    for attempts in itertools.count(1):
         try:
-            found = train(decay, checkpoint, counted(2))
+            resumed = train(decay, checkpoint, monitor_with(2))
             break
         except kd.TrainingInterrupted:
-            assert lives < 20
-    assert lives > 5
-    alike(found, whole)
+            assert attempts < 20
+    assert attempts > 5
+    assert_same(resumed, uninterrupted)
 
 
-def test_dead_at_any_moment(decay, tmp_path, whole):
-    """A copy of the folder as it is at each record is what a killed process leaves; each goes on to the same end."""
+def test_resumes_from_the_checkpoint_of_any_record(decay, tmp_path, uninterrupted):
+    """A copy of the folder at each record is what a process killed there would leave; all lead to the same result."""
     checkpoint, copies = kd.Checkpoint(tmp_path / "c", every=1e-9), itertools.count()
     copy = lambda: shutil.copytree(tmp_path / "c", tmp_path / f"copy{next(copies)}", ignore=lambda *_: [".lock"])
-    alike(train(decay, checkpoint, counted(look=copy)), whole)
-    copied = sorted(tmp_path.glob("copy*"))
-    assert len(copied) == sum(len(report.record_steps) for report in whole.stages)
-    for folder in copied[:: max(1, len(copied) // 6)]:
-        alike(train(decay, kd.Checkpoint(folder), counted()), whole)
+    assert_same(train(decay, checkpoint, monitor_with(action=copy)), uninterrupted)
+    folders = sorted(tmp_path.glob("copy*"))
+    assert len(folders) == sum(len(report.record_steps) for report in uninterrupted.stages)
+    for folder in folders[:: max(1, len(folders) // 6)]:
+        assert_same(train(decay, kd.Checkpoint(folder), monitor_with()), uninterrupted)
 
 
-def test_a_training_that_ended_is_read_back(decay, tmp_path, whole):
+def test_a_completed_training_is_read_back(decay, tmp_path, uninterrupted):
     checkpoint = kd.Checkpoint(tmp_path / "c")
-    train(decay, checkpoint, counted())
-    alike(train(decay, checkpoint, counted(0)), whole)  # not a single look
-    train(decay, kd.Checkpoint(tmp_path / "c", resume=False), counted())
+    train(decay, checkpoint, monitor_with())
+    assert_same(train(decay, checkpoint, monitor_with(0)), uninterrupted)  # the monitor is never called
+    train(decay, kd.Checkpoint(tmp_path / "c", resume=False), monitor_with())
     checkpoint.remove()
     assert not (tmp_path / "c").exists()
 
 
 @pytest.mark.slow
 def test_teacher_and_student(decay, tmp_path):
-    """A student's imitation and its training are one training with one clock."""
+    """A student's imitation and its training on the PDE share one checkpoint and one clock."""
     short = (kd.Adam(10, 1e-2),)
     teacher = kd.train_teacher(decay, jax.random.key(0), stages=short)
-    teach = lambda checkpoint: kd.distill(
+    distil = lambda checkpoint: kd.distill(
         teacher, jax.random.key(1), imitate=short, stages=short, checkpoint=checkpoint
     )
-    alone, first = teach(None), teach(kd.Checkpoint(tmp_path / "c"))
-    again = teach(kd.Checkpoint(tmp_path / "c"))
+    alone, first = distil(None), distil(kd.Checkpoint(tmp_path / "c"))
+    again = distil(kd.Checkpoint(tmp_path / "c"))
     assert bits(alone.params) == bits(first.params) == bits(again.params)
     assert [report.stage for report in again.training] == ["Adam", "Adam"]
     assert again.training[1].seconds == first.training[1].seconds
 
 
 @pytest.fixture
-def stopped(decay, tmp_path):
-    """A checkpoint and the one before it."""
+def interrupted(decay, tmp_path):
+    """The folder of an interrupted training, with the latest and the previous checkpoint."""
     checkpoint = kd.Checkpoint(tmp_path / "c", every=1e-9)
     with pytest.raises(kd.TrainingInterrupted):
-        train(decay, checkpoint, counted(11))
+        train(decay, checkpoint, monitor_with(11))
     return tmp_path / "c"
 
 
-def spoil(path, how):
+def damage(path, kind):
     content = path.read_bytes()
-    if how == "truncated":
+    if kind == "truncated":
         path.write_bytes(content[: len(content) // 2])
-    elif how == "empty":
+    elif kind == "empty":
         path.write_bytes(b"")
-    elif how == "a bit":
+    elif kind == "flipped bit":
         path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
-    elif how == "header":
+    elif kind == "header":
         path.write_bytes(content.replace(b"elapsed", b"elapse!"))
-    elif how == "not one":
+    elif kind == "another file":
         save_file({"x": np.zeros(3)}, path)
 
 
-@pytest.mark.parametrize("how", ["truncated", "empty", "a bit", "header", "not one"])
-def test_a_damaged_checkpoint(decay, stopped, whole, how):
-    spoil(stopped / LATEST, how)
+@pytest.mark.parametrize("kind", ["truncated", "empty", "flipped bit", "header", "another file"])
+def test_a_damaged_checkpoint(decay, interrupted, uninterrupted, kind):
+    damage(interrupted / LATEST, kind)
     with pytest.warns(RuntimeWarning, match=rf"{LATEST} is .*; resuming from the previous checkpoint"):
-        found = train(decay, kd.Checkpoint(stopped), counted())
-    alike(found, whole)
+        resumed = train(decay, kd.Checkpoint(interrupted), monitor_with())
+    assert_same(resumed, uninterrupted)
     for name in (LATEST, PREVIOUS):
-        spoil(stopped / name, how)
+        damage(interrupted / name, kind)
     with pytest.raises(kd.CheckpointError, match=f"{LATEST} is .*; {PREVIOUS} is .*; delete the folder to start again"):
-        train(decay, kd.Checkpoint(stopped), counted())
-    assert (stopped / LATEST).exists()
+        train(decay, kd.Checkpoint(interrupted), monitor_with())
+    assert (interrupted / LATEST).exists()
 
 
-def test_between_two_renames(decay, stopped, whole):
-    (stopped / LATEST).unlink()
-    alike(train(decay, kd.Checkpoint(stopped), counted()), whole)
+def test_killed_between_the_two_renames(decay, interrupted, uninterrupted):
+    (interrupted / LATEST).unlink()
+    assert_same(train(decay, kd.Checkpoint(interrupted), monitor_with()), uninterrupted)
 
 
-def test_other_versions(decay, stopped, whole, monkeypatch):
-    versions = _checkpoint_file.library_versions()
-    monkeypatch.setattr(_checkpoint_file, "library_versions", lambda: versions | {"jax": "0.0.1"})
+def test_checkpoint_of_other_library_versions(decay, interrupted, uninterrupted, monkeypatch):
+    versions = checkpoint_file.library_versions()
+    monkeypatch.setattr(checkpoint_file, "library_versions", lambda: versions | {"jax": "0.0.1"})
     with pytest.raises(
         kd.CheckpointError, match=f"was written by jax {versions['jax']}; only the same versions can resume it"
     ):
-        train(decay, kd.Checkpoint(stopped), counted())
-    monkeypatch.setattr(_checkpoint_file, "library_versions", lambda: versions)
-    alike(train(decay, kd.Checkpoint(stopped), counted()), whole)
+        train(decay, kd.Checkpoint(interrupted), monitor_with())
+    monkeypatch.setattr(checkpoint_file, "library_versions", lambda: versions)
+    assert_same(train(decay, kd.Checkpoint(interrupted), monitor_with()), uninterrupted)
 
 
 @pytest.mark.parametrize(
-    ("changed", "named"),
+    ("changes", "named"),
     [
         ({"seed": 1}, "seed, weights"),
         ({"stages": STAGES[:2]}, "stages and seed"),
         ({"stages": (kd.Adam(45, 2e-2), *STAGES[1:])}, "differs in seed"),
     ],
 )
-def test_of_another_training(decay, stopped, changed, named):
+def test_checkpoint_of_another_training(decay, interrupted, changes, named):
     with pytest.raises(kd.CheckpointError, match=f"{named}.*; repeat the original call, or delete"):
-        train(decay, kd.Checkpoint(stopped), counted(), **changed)
+        train(decay, kd.Checkpoint(interrupted), monitor_with(), **changes)
 
 
-def test_a_full_disk(decay, tmp_path, whole):
-    """No file may grow beyond a hundred bytes, as far as the operating system lets us: it says so, and goes on."""
-    said, (_, most) = [], resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, most))
+def test_a_full_disk(decay, tmp_path, uninterrupted):
+    """The operating system limits files to a hundred bytes: the training warns and continues."""
+    warnings, (_, hard_limit) = [], resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard_limit))
     try:
-        found = train(decay, kd.Checkpoint(tmp_path / "c", warn=said.append), counted())
+        result = train(decay, kd.Checkpoint(tmp_path / "c", warn=warnings.append), monitor_with())
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-    alike(found, whole)
-    assert len(said) == len(STAGES)
-    assert "File too large" in said[0]
-    assert said[0].endswith("training continues")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard_limit, hard_limit))
+    assert_same(result, uninterrupted)
+    assert len(warnings) == len(STAGES)
+    assert "File too large" in warnings[0]
+    assert warnings[0].endswith("training continues")
     assert list((tmp_path / "c").iterdir()) == []
 
 
-def test_a_folder_that_cannot_be(decay, tmp_path):
+def test_invalid_folder_and_interval(decay, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         train(decay, kd.Checkpoint(tmp_path / "file" / "c"))
@@ -219,7 +220,7 @@ def test_one_writer(decay, tmp_path):
         pass
 
 
-#: A training of some seconds: the decay problem, all kinds of stages, a checkpoint whenever there is time for one.
+#: A training of some seconds on the decay problem, with two kinds of stages and frequent checkpoints.
 SCRIPT = """
 import sys
 import jax
@@ -239,15 +240,15 @@ kd.save(model, sys.argv[2])
 """
 
 
-def when(path):
-    with contextlib.suppress(FileNotFoundError):  # also between two renames
+def modification_time(path):
+    with contextlib.suppress(FileNotFoundError):  # before the first checkpoint, and between the two renames
         return path.stat().st_mtime_ns
 
 
 @pytest.mark.slow
-def test_killed_many_times(tmp_path):
-    """A real process, killed with SIGKILL at random moments after it has gone on from where the last one died."""
-    script, chance, deaths = textwrap.dedent(SCRIPT), random.Random(0), 0
+def test_resumes_after_repeated_kills(tmp_path):
+    """A process is killed with SIGKILL at random moments, and another one resumes its training each time."""
+    script, generator, kills = textwrap.dedent(SCRIPT), random.Random(0), 0
     root = {"cwd": Path(__file__).parents[1], "env": os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}}
 
     def start(name):
@@ -255,22 +256,22 @@ def test_killed_many_times(tmp_path):
             [sys.executable, "-c", script, tmp_path / name, tmp_path / f"{name}.safetensors"], **root
         )
 
-    with start("whole") as never_killed:
-        assert never_killed.wait(timeout=120) == 0
+    with start("uninterrupted") as process:
+        assert process.wait(timeout=120) == 0
     result, latest = tmp_path / "killed.safetensors", tmp_path / "killed" / LATEST
     while not result.exists():
-        assert deaths < 30
+        assert kills < 30
         with start("killed") as process:
-            for _ in range(chance.randint(2, 6)):  # as many checkpoints, and then a moment, is how long it lives
-                before = when(latest)
-                while process.poll() is None and when(latest) == before:
+            for _ in range(generator.randint(2, 6)):  # it is killed shortly after this number of checkpoints
+                before = modification_time(latest)
+                while process.poll() is None and modification_time(latest) == before:
                     time.sleep(0.001)
-            time.sleep(chance.uniform(0.0, 0.05))
-            deaths += process.poll() is None
+            time.sleep(generator.uniform(0.0, 0.05))
+            kills += process.poll() is None
             process.kill()
         assert process.returncode in (0, -signal.SIGKILL)
-    assert deaths > 2
-    whole, found = load_file(tmp_path / "whole.safetensors"), load_file(result)
-    assert {name: tensor.tobytes() for name, tensor in found.items()} == {
-        name: tensor.tobytes() for name, tensor in whole.items()
+    assert kills > 2
+    uninterrupted, resumed = load_file(tmp_path / "uninterrupted.safetensors"), load_file(result)
+    assert {name: tensor.tobytes() for name, tensor in resumed.items()} == {
+        name: tensor.tobytes() for name, tensor in uninterrupted.items()
     }

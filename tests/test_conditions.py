@@ -1,4 +1,4 @@
-"""Each condition vanishes for a function that satisfies it and for no other."""
+"""The residual of each condition is zero for a function that satisfies it, and correct for one that does not."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ Z = jnp.array([0.3, 0.8])
 
 
 def wave(z):
-    """(sin 2πx, t + cos 2πx): of period 1 in x, with the x-slope 2π cos 2πx of the first field."""
+    """(sin 2πx, t + cos 2πx), with period 1 in x."""
     return jnp.stack([jnp.sin(2 * jnp.pi * z[1]), z[0] + jnp.cos(2 * jnp.pi * z[1])])
 
 
@@ -32,39 +32,39 @@ def test_neumann():
 
 def test_periodic_condition():
     for derivatives in (0, 1, 2):
-        r = kd.periodic_condition(1, 1.0, derivatives)(wave, Z, {})
-        assert r.shape == (2 * (derivatives + 1),)
-        np.testing.assert_allclose(r, 0, atol=1e-11)
+        residual = kd.periodic_condition(1, 1.0, derivatives)(wave, Z, {})
+        assert residual.shape == (2 * (derivatives + 1),)
+        np.testing.assert_allclose(residual, 0, atol=1e-11)
     np.testing.assert_allclose(
         kd.periodic_condition(1, 0.5, 0)(wave, Z, {}), [2 * np.sin(1.6 * np.pi), 2 * np.cos(1.6 * np.pi)]
     )
-    # x²(1 − x)² agrees at 0 and 1 with its slope and curvature; the third derivative, 24x − 12, does not.
+    # The values, slopes and curvatures of x²(1 − x)² at 0 and 1 agree; its third derivatives, 24x − 12, do not.
     bump = lambda z: (z[1:] * (1 - z[1:])) ** 2
-    r = kd.periodic_condition(1, 1.0, 3)(bump, jnp.array([0.0, 0.0]), {})
-    np.testing.assert_allclose(r, [0, 0, 0, -24], atol=1e-12)
+    residual = kd.periodic_condition(1, 1.0, 3)(bump, jnp.array([0.0, 0.0]), {})
+    np.testing.assert_allclose(residual, [0, 0, 0, -24], atol=1e-12)
 
 
-def test_data():
+def test_data_at_all_rows():
     z = np.array([[0.0, 0.1], [0.5, 0.2], [1.0, 0.9]])
     values = np.asarray(jax.vmap(wave)(z))
     term = kd.data(z, values)
     assert term.count == 3
     rows = term.sample(jax.random.key(0), term.count)
-    np.testing.assert_array_equal(rows, np.concatenate([z, values], axis=1))  # all of them, in their order
+    np.testing.assert_array_equal(rows, np.concatenate([z, values], axis=1))  # all rows in their order
     for row in rows:
         np.testing.assert_allclose(term.residual(wave, row, {}), 0, atol=1e-15)
-    wrong = kd.data(z, values + 0.5)
+    shifted = kd.data(z, values + 0.5)
     np.testing.assert_allclose(
-        wrong.residual(wave, wrong.sample(jax.random.key(0), 3)[1], {}), [-0.5, -0.5], rtol=1e-12
+        shifted.residual(wave, shifted.sample(jax.random.key(0), 3)[1], {}), [-0.5, -0.5], rtol=1e-12
     )
 
 
-def test_data_draws():
+def test_data_at_random_rows():
     z, values = np.arange(5.0)[:, None], np.arange(5.0)[:, None] + 10
-    draw = np.asarray(kd.data(z, values, count=3).sample(jax.random.key(0), 3))
-    assert draw.shape == (3, 2)
-    assert len(set(draw[:, 0])) == 3  # without replacement
-    np.testing.assert_array_equal(draw[:, 1], draw[:, 0] + 10)
+    few = np.asarray(kd.data(z, values, count=3).sample(jax.random.key(0), 3))
+    assert few.shape == (3, 2)
+    assert len(set(few[:, 0])) == 3  # without replacement
+    np.testing.assert_array_equal(few[:, 1], few[:, 0] + 10)
     many = np.asarray(kd.data(z, values, count=40).sample(jax.random.key(0), 40))
     assert set(many[:, 0]) <= set(z[:, 0])
     np.testing.assert_array_equal(many[:, 1], many[:, 0] + 10)

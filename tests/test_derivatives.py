@@ -1,4 +1,4 @@
-"""Derivatives against calculus by hand and against jax.jacfwd and jax.hessian."""
+"""Derivatives agree with calculus by hand and with jax.jacfwd and jax.hessian."""
 
 import hypothesis.strategies as st
 import jax
@@ -40,7 +40,7 @@ def by_library(z, p, a, b):
 
 
 @given(points, st.lists(numbers, min_size=6, max_size=6).map(np.array), numbers, numbers)
-def test_polynomial_and_sine(z, p, a, b):
+def test_derivatives_of_a_polynomial_and_a_sine(z, p, a, b):
     x, y = z
     s, c = np.sin(a * x + b * y), np.cos(a * x + b * y)
     value = [p[0] + p[1] * x + p[2] * y + p[3] * x**2 + p[4] * x * y + p[5] * x * y**3, s]
@@ -56,47 +56,47 @@ def test_polynomial_and_sine(z, p, a, b):
         "divergence": [first[0][0] + first[1][1]],
         "divergence, axes swapped": [first[1][0] + first[0][1]],
     }
-    got = by_library(z, p, a, b)
-    for name, want in by_hand.items():
-        np.testing.assert_allclose(got[name], want, rtol=1e-12, atol=1e-11, err_msg=name)
+    computed = by_library(z, p, a, b)
+    for name, expected in by_hand.items():
+        np.testing.assert_allclose(computed[name], expected, rtol=1e-12, atol=1e-11, err_msg=name)
 
 
 def network(dtype):
-    """A random tanh network of three inputs and two outputs."""
+    """A random tanh network with three inputs and two outputs."""
     w1, w2 = (jax.random.normal(jax.random.key(i), shape, dtype) for i, shape in enumerate(((3, 5), (5, 2))))
     return lambda z: jnp.tanh(z @ w1) @ w2
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 2e-5), (jnp.float64, 1e-13)])
-def test_against_full_jacobian_and_hessian(dtype, tolerance):
+def test_derivatives_agree_with_jacobian_and_hessian(dtype, tolerance):
     u = network(dtype)
 
     @jax.jit
-    def both(z):
+    def computed_and_expected(z):
         jacobian, hessian = jax.jacfwd(u)(z), jax.hessian(u)(z)
-        ours, full = [kd.laplacian(u, (1, 2))(z), kd.divergence(u, (1, 2))(z)], []
-        full += [hessian[:, 1, 1] + hessian[:, 2, 2], (jacobian[0, 1] + jacobian[1, 2])[None]]
+        computed = [kd.laplacian(u, (1, 2))(z), kd.divergence(u, (1, 2))(z)]
+        expected = [hessian[:, 1, 1] + hessian[:, 2, 2], (jacobian[0, 1] + jacobian[1, 2])[None]]
         for axis in range(3):
-            ours += [kd.derivative(u, axis)(z), *kd.two_derivatives(u, z, axis)]
-            full += [jacobian[:, axis], u(z), jacobian[:, axis], hessian[:, axis, axis]]
-        return ours, full
+            computed += [kd.derivative(u, axis)(z), *kd.two_derivatives(u, z, axis)]
+            expected += [jacobian[:, axis], u(z), jacobian[:, axis], hessian[:, axis, axis]]
+        return computed, expected
 
-    for got, want in zip(*both(jnp.array([0.3, -0.7, 0.2], dtype)), strict=True):
-        assert got.dtype == dtype
-        np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
+    for computed, expected in zip(*computed_and_expected(jnp.array([0.3, -0.7, 0.2], dtype)), strict=True):
+        assert computed.dtype == dtype
+        np.testing.assert_allclose(computed, expected, rtol=tolerance, atol=tolerance)
 
 
-def test_differentiable_in_reverse():
-    """Training takes the gradient of derivatives: d/da of ∂²/∂x² sin(ax) = −2a sin(ax) − a²x cos(ax)."""
+def test_reverse_mode_over_derivatives():
+    """Training needs the gradient of derivatives: d/da of ∂²/∂x² sin(ax) = −2a sin(ax) − a²x cos(ax)."""
     x = jnp.array([0.4])
     slope = jax.grad(lambda a: kd.laplacian(lambda z: jnp.sin(a * z), (0,))(x)[0])(1.5)
     np.testing.assert_allclose(slope, -3 * np.sin(0.6) - 2.25 * 0.4 * np.cos(0.6), rtol=1e-13)
 
 
-def test_two_derivatives_along_is_two_derivatives_axis_by_axis():
+def test_two_derivatives_along_equals_two_derivatives_on_each_axis():
     u = lambda z: jnp.stack([jnp.sin(z[0] * z[1]) * z[2], jnp.exp(z[0] - z[2])])
     z = jnp.array([0.3, -0.7, 1.1])
     value, slopes, curvatures = kd.two_derivatives_along(u, z, (2, 0))
     for i, axis in enumerate((2, 0)):
-        for got, want in zip((value, slopes[i], curvatures[i]), kd.two_derivatives(u, z, axis), strict=True):
-            np.testing.assert_allclose(got, want, rtol=1e-14)
+        for row, expected in zip((value, slopes[i], curvatures[i]), kd.two_derivatives(u, z, axis), strict=True):
+            np.testing.assert_allclose(row, expected, rtol=1e-14)

@@ -1,5 +1,6 @@
-"""The C export, judged by real compilers: no warning, the model's numbers, every problem's embedding and ansatz."""
+"""Exported C compiles without warnings and gives the model's values, with every problem's embedding and ansatz."""
 
+import functools
 import shutil
 import subprocess
 from dataclasses import replace
@@ -14,68 +15,64 @@ from kdpinn_jax.serving.trace import UnsupportedPrimitive
 
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wdouble-promotion", "-Werror"]
-NETWORK = kd.MLP((11, 6))  # whole tiles of neurons and remainders of each kind
+NETWORK = kd.MLP((11, 6))  # layers with complete tiles of neurons and with each kind of remainder
 
 
-def run(*command, **more):
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, **more)
-    assert done.returncode == 0, done.stderr + done.stdout
-    return done.stdout
+def run(*command):
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr + result.stdout
+    return result.stdout
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory, untrained):
-    """{problem: (model, header, source)}, each made once."""
-    made = {}
+    """A function that exports an untrained model of a problem and returns ``(model, header, source)``."""
 
-    def make(name):
-        if name not in made:
-            model = untrained(
-                kd.problems.ALL[name], 3, replace(NETWORK, activation=kd.problems.ALL[name].student.activation)
-            )
-            made[name] = (model, *kd.export_c(model, tmp_path_factory.mktemp(name)))
-        return made[name]
+    @functools.cache
+    def export(name):
+        problem = kd.problems.ALL[name]
+        model = untrained(problem, 3, replace(NETWORK, activation=problem.student.activation))
+        return model, *kd.export_c(model, tmp_path_factory.mktemp(name))
 
-    return make
+    return export
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", kd.problems.ALL)
 @pytest.mark.parametrize("real", ["float", "double"])
-def test_every_problem_passes_its_own_test(exported, tmp_path, name, real):
-    """-O2 without -march, -O3 with fast-math and vectors, and the plain loops of other compilers."""
+def test_every_problem_passes_its_self_test(exported, tmp_path, name, real):
+    """Without -march, with -march=native and -ffast-math, and with the plain loops for other compilers."""
     _, _, source = exported(name)
     define = [f"-D{name.upper()}_SELFTEST", *([f"-D{name.upper()}_DOUBLE"] if real == "double" else [])]
-    ways = (["-O1"], ["-O2", "-march=native", "-ffast-math"], ["-O1", f"-D{name.upper()}_PLAIN"])
+    variants = (["-O1"], ["-O2", "-march=native", "-ffast-math"], ["-O1", f"-D{name.upper()}_PLAIN"])
     for compiler in COMPILERS:
-        for way in ways:
+        for options in variants:
             program = tmp_path / "selftest"
-            run(compiler, "-std=c99", *STRICT, *way, *define, source, "-o", program, "-lm")
-            said = run(program)
-            assert said.count("ok") == 5
-            assert "FAILED" not in said
+            run(compiler, "-std=c99", *STRICT, *options, *define, source, "-o", program, "-lm")
+            output = run(program)
+            assert output.count("ok") == 5
+            assert "FAILED" not in output
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not COMPILERS, reason="no C compiler")
-def test_a_wrong_weight_fails_the_test(exported, tmp_path):
+def test_a_wrong_weight_fails_the_self_test(exported, tmp_path):
     _, header, source = exported("burgers")
     text = source.read_text()
-    start = text.index("burgers_w0[")
-    at = text.index("BURGERS_R(", start)
-    end = text.index(")", at)
+    start = text.index("BURGERS_R(", text.index("burgers_w0["))
+    end = text.index(")", start)
     (tmp_path / header.name).write_text(header.read_text())
-    (tmp_path / source.name).write_text(f"{text[:at]}BURGERS_R(0.77{text[end:]}")
-    define = ("-DBURGERS_SELFTEST",)
-    run(COMPILERS[0], "-std=c99", *define, tmp_path / source.name, "-o", tmp_path / "selftest", "-lm")
-    failed = subprocess.run([tmp_path / "selftest"], capture_output=True, text=True)
-    assert failed.returncode == 1
-    assert "FAILED" in failed.stdout
+    (tmp_path / source.name).write_text(f"{text[:start]}BURGERS_R(0.77{text[end:]}")
+    program = tmp_path / "selftest"
+    run(COMPILERS[0], "-std=c99", "-DBURGERS_SELFTEST", tmp_path / source.name, "-o", program, "-lm")
+    result = subprocess.run([program], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "FAILED" in result.stdout
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("compiler", [name for name in ("g++", "clang++") if shutil.which(name)])
-def test_it_is_cpp_too(exported, tmp_path, compiler):
+def test_it_compiles_as_cpp(exported, tmp_path, compiler):
     _, _, source = exported("burgers")
     program = tmp_path / "selftest"
     run(compiler, "-x", "c++", *STRICT, "-O1", "-DBURGERS_SELFTEST", source, "-o", program, "-lm")
@@ -84,7 +81,7 @@ def test_it_is_cpp_too(exported, tmp_path, compiler):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not COMPILERS, reason="no C compiler")
-def test_it_runs_clean_under_the_sanitisers(exported, tmp_path):
+def test_it_passes_the_sanitisers(exported, tmp_path):
     _, _, source = exported("black_scholes")
     program, options = tmp_path / "selftest", ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
     run(COMPILERS[0], "-std=c99", *options, "-DBLACK_SCHOLES_SELFTEST", source, "-o", program, "-lm")
@@ -93,7 +90,7 @@ def test_it_runs_clean_under_the_sanitisers(exported, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (COMPILERS and shutil.which("valgrind")), reason="no valgrind")
-def test_it_runs_clean_under_valgrind(exported, tmp_path):
+def test_it_passes_valgrind(exported, tmp_path):
     _, _, source = exported("black_scholes")
     program = tmp_path / "selftest"
     run(COMPILERS[0], "-std=c99", "-O1", "-g", "-DBLACK_SCHOLES_SELFTEST", source, "-o", program, "-lm")
@@ -104,7 +101,7 @@ def test_it_runs_clean_under_valgrind(exported, tmp_path):
 @pytest.mark.parametrize("name", ["burgers", "taylor_green"])
 @pytest.mark.parametrize("real", ["float", "double"])
 @pytest.mark.skipif(
-    not all(map(shutil.which, ("aarch64-linux-gnu-gcc", "qemu-aarch64"))), reason="no compiler or emulator of aarch64"
+    not all(map(shutil.which, ("aarch64-linux-gnu-gcc", "qemu-aarch64"))), reason="no compiler or emulator for aarch64"
 )
 def test_it_runs_on_aarch64(exported, tmp_path, name, real):
     _, _, source = exported(name)
@@ -115,9 +112,9 @@ def test_it_runs_on_aarch64(exported, tmp_path, name, real):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("arm-none-eabi-gcc"), reason="no compiler of Cortex-M")
-def test_it_fits_a_microcontroller(exported, tmp_path):
-    """No symbol but libm's is left open, nothing is written to memory that outlives a call."""
+@pytest.mark.skipif(not shutil.which("arm-none-eabi-gcc"), reason="no compiler for Cortex-M")
+def test_it_compiles_for_a_microcontroller(exported, tmp_path):
+    """It requires no symbols except functions of libm, memset and memcpy, and has no writable static data."""
     _, _, source = exported("burgers")
     program = tmp_path / "burgers.o"
     target = ["-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"]
@@ -131,8 +128,8 @@ def test_it_fits_a_microcontroller(exported, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.skipif(not COMPILERS, reason="no C compiler")
-def test_called_from_python(exported, dtype):
-    """Whole blocks and every kind of remainder."""
+def test_load_compiled(exported, dtype):
+    """Complete blocks and every kind of remainder."""
     pytest.importorskip("cffi")
     model, _, source = exported("burgers")
     compiled = kd.load_compiled(source.parent, dtype=dtype)
@@ -143,8 +140,8 @@ def test_called_from_python(exported, dtype):
         np.testing.assert_allclose(compiled(z), model(z), rtol=0, atol=tolerance)
     u, slopes = compiled.jacobian(z)
     np.testing.assert_allclose(u, model(z), rtol=0, atol=tolerance)
-    want = jax.vmap(jax.jacfwd(model.field))(jnp.asarray(z, np.float64))
-    np.testing.assert_allclose(slopes, want, rtol=0, atol=100 * tolerance)
+    exact = jax.vmap(jax.jacfwd(model.field))(jnp.asarray(z, np.float64))
+    np.testing.assert_allclose(slopes, exact, rtol=0, atol=100 * tolerance)
     assert compiled.in_domain(z).all()
     assert list(compiled.in_domain(np.asarray([[0.5, 1.5], [-0.1, 0.0], [0.5, 0.0]], dtype))) == [False, False, True]
     for wrong in (z.astype(np.float16), z[:, :1], z[0], np.asfortranarray(z)):
@@ -155,15 +152,15 @@ def test_called_from_python(exported, dtype):
 @pytest.mark.slow
 def test_the_same_weights_give_the_same_bytes(exported, tmp_path):
     model, header, source = exported("burgers")
-    again = kd.export_c(model, tmp_path / "made" / "anew")
-    assert [path.read_bytes() for path in again] == [header.read_bytes(), source.read_bytes()]
+    repeated = kd.export_c(model, tmp_path / "new" / "folder")
+    assert [path.read_bytes() for path in repeated] == [header.read_bytes(), source.read_bytes()]
     text = header.read_text()
     assert "not measured" in text
-    for part in ("malloc", "printf(", "static burgers_real"):  # only the self-test prints and has memory of its own
+    for part in ("malloc", "printf(", "static burgers_real"):  # only the self-test prints and has variables
         assert part not in source.read_text().split("#ifdef BURGERS_SELFTEST\n/*")[0]
 
 
-def test_what_c_cannot_say(heat, untrained, tmp_path):
+def test_unsupported_models_are_rejected(heat, untrained, tmp_path):
     def ansatz(net, z, c):
         return jax.lax.fori_loop(0, 3, lambda i, u: u + net(z), jnp.zeros(1))
 
@@ -171,23 +168,23 @@ def test_what_c_cannot_say(heat, untrained, tmp_path):
     with pytest.raises(UnsupportedPrimitive, match=r"primitive '(scan|while)'"):
         kd.export_c(model, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    with pytest.raises(ValueError, match="'2fast' is not an identifier of C"):
+    with pytest.raises(ValueError, match="'2fast' is not a C identifier"):
         kd.export_c(model, tmp_path / "out", name="2fast")
 
 
-def test_nothing_is_left_where_it_cannot_be_written(heat, untrained, tmp_path):
+def test_nothing_is_written_if_the_folder_cannot_be_created(heat, untrained, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
         kd.export_c(untrained(heat, 1, kd.MLP((3,))), tmp_path / "file")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_no_compiler(exported, monkeypatch, tmp_path):
+def test_load_compiled_without_an_export_or_a_compiler(monkeypatch, tmp_path):
     pytest.importorskip("cffi")
-    with pytest.raises(FileNotFoundError, match="make one by"):
+    with pytest.raises(FileNotFoundError, match="write them with"):
         kd.load_compiled(tmp_path)
     (tmp_path / "m.c").touch()
     (tmp_path / "m.h").write_text("#define M_INPUTS 2\n#define M_OUTPUTS 1\n")
     monkeypatch.setenv("CC", "nosuchcompiler")
-    with pytest.raises(RuntimeError, match="CC=nosuchcompiler is not there; install gcc or clang"):
+    with pytest.raises(RuntimeError, match="CC=nosuchcompiler was not found; install gcc or clang"):
         kd.load_compiled(tmp_path)

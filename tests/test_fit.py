@@ -1,4 +1,4 @@
-"""The training loop: it solves what has an exact solution, and says how it ended."""
+"""The training loop: it solves problems with exact solutions and reports how it ended."""
 
 import itertools
 import os
@@ -23,8 +23,8 @@ def bits(params):
     return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(params)]
 
 
-def prepared(problem, seed=0, **overrides):
-    """An objective, initial parameters, a key."""
+def prepare(problem, seed=0, **overrides):
+    """An objective, initial parameters and a key."""
     target = kd.objective(problem, **overrides)
     return target, kd.init_params(problem, target.network, jax.random.key(seed)), jax.random.key(seed + 1)
 
@@ -56,7 +56,7 @@ def test_teacher_and_student_solve_the_heat_equation(heat):
     assert kd.evaluate(student).relative_l2 < 5e-3
 
 
-def test_records(trained):
+def test_reports_have_steps_losses_and_times(trained):
     adam, lbfgs = trained.training
     assert list(adam.record_steps) == [20, 40, 50]
     assert list(lbfgs.record_steps) == [20, 40, 60, 80, 100, 120, 140, 150][: len(lbfgs.record_steps)]
@@ -73,30 +73,30 @@ def test_records(trained):
     assert adam.why() == "completed its 50 steps"
 
 
-def test_history_is_the_error_and_the_mean_square_of_the_model(trained):
-    """The last record belongs to the parameters handed back."""
+def test_history_has_the_error_and_the_mean_squares_of_the_model(trained):
+    """The last record belongs to the returned parameters."""
     z = np.linspace(0, 1, 101)[:, None]
-    wrong = np.linalg.norm(np.asarray(trained(z)) - np.exp(-z)) / np.linalg.norm(np.exp(-z))
-    assert trained.training[-1].history["relative_l2"][-1] == pytest.approx(wrong, rel=1e-9)
+    error = np.linalg.norm(np.asarray(trained(z)) - np.exp(-z)) / np.linalg.norm(np.exp(-z))
+    assert trained.training[-1].history["relative_l2"][-1] == pytest.approx(error, rel=1e-9)
     initial = float(trained(np.zeros((1, 1)))[0, 0]) - 1
     assert trained.training[-1].history["initial"][-1] == pytest.approx(initial**2, rel=1e-6)
 
 
 @pytest.mark.parametrize("stage", [kd.Adam(9, 1e-2), kd.LBFGS(9), kd.SSBroyden(9), kd.LevenbergMarquardt(9)])
-def test_a_step_says_what_it_saw(decay, stage):
-    """The mean square of every term, one switched off among them, at the new parameters; Adam's are the old ones."""
-    target, params, key = prepared(decay, weights={"initial": 0.0})
+def test_a_step_returns_the_term_losses(decay, stage):
+    """The mean square of every term, including one of weight 0, at the new parameters; for Adam, at the old ones."""
+    target, params, key = prepare(decay, weights={"initial": 0.0})
     points = kd.sample(target, key)
     new = jax.jit(stage.step)(target, params, stage.init(target, params, points), points)
-    want = kd.mean_squares(target, params if isinstance(stage, kd.Adam) else new.params, points)
+    expected = kd.mean_squares(target, params if isinstance(stage, kd.Adam) else new.params, points)
     assert set(new.term_losses) == {"residual", "initial"}
-    for name, part in want.items():
-        assert float(new.term_losses[name]) == pytest.approx(float(part), rel=1e-9)
-    assert float(new.loss) == pytest.approx(float(want["residual"]), rel=1e-9)
+    for name, mean_square in expected.items():
+        assert float(new.term_losses[name]) == pytest.approx(float(mean_square), rel=1e-9)
+    assert float(new.loss) == pytest.approx(float(expected["residual"]), rel=1e-9)
 
 
-def test_lbfgs_never_climbs(decay):
-    target, params, key = prepared(decay)
+def test_lbfgs_never_raises_the_loss(decay):
+    target, params, key = prepare(decay)
     report = kd.fit(target, params, key, (kd.LBFGS(150),), record_every=1).stages[0]
     assert len(report.history["loss"]) == report.steps
     assert np.all(np.diff(report.history["loss"]) <= 1e-12 * report.history["loss"][:-1])
@@ -104,9 +104,9 @@ def test_lbfgs_never_climbs(decay):
 
 
 @pytest.mark.slow
-def test_float32_stalls_with_words(decay, float32):
-    """A sum of squares in float32 has no lower neighbour long before 20000 steps; the report must say so."""
-    target, params, key = prepared(decay)
+def test_a_failed_line_search_in_float32_is_explained(decay, float32):
+    """Rounding stops the loss from falling long before 20000 steps in float32; the report must say so."""
+    target, params, key = prepare(decay)
     result = kd.fit(target, params, key, (kd.LBFGS(20000),), record_every=100)
     report = result.stages[0]
     assert jax.tree.leaves(result.params)[0].dtype == np.float32
@@ -117,7 +117,7 @@ def test_float32_stalls_with_words(decay, float32):
     assert np.all(np.diff(report.history["loss"]) <= 1e-6 * report.history["loss"][:-1])
 
 
-def test_keys_decide(decay, trained):
+def test_the_key_determines_the_result(decay, trained):
     again, other = (
         kd.train_teacher(decay, jax.random.key(k), stages=(kd.Adam(50, 1e-2), kd.LBFGS(150))) for k in (0, 1)
     )
@@ -126,8 +126,8 @@ def test_keys_decide(decay, trained):
 
 
 @pytest.mark.slow
-def test_huge_learning_rate_stops(decay):
-    target, params, key = prepared(decay)
+def test_a_huge_learning_rate_ends_the_training(decay):
+    target, params, key = prepare(decay)
     result = kd.fit(target, params, key, (kd.Adam(100, 1e300), kd.LBFGS(10)))
     (report,) = result.stages  # L-BFGS did not begin
     assert kd.Status(report.status) is kd.Status.NON_FINITE
@@ -140,10 +140,10 @@ def test_huge_learning_rate_stops(decay):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", [kd.Adam(500, 1e-2), kd.LBFGS(500)])
-def test_a_residual_that_breaks_on_the_way(decay, stage):
-    """The constant 2 is asked for, but the residual is NaN above 1: the model kept lies below."""
+def test_a_residual_that_becomes_nan(decay, stage):
+    """The residual pulls u towards 2 but is NaN above 1: the parameters that are kept are finite."""
     cliff = kd.Term(kd.box((0,), (1,)), lambda u, z, c: jnp.where(u(z) < 1, u(z) - 2, jnp.nan), count=8)
-    target, params, key = prepared(decay, terms={"cliff": cliff}, weights={"residual": 0.0, "initial": 0.0})
+    target, params, key = prepare(decay, terms={"cliff": cliff}, weights={"residual": 0.0, "initial": 0.0})
     params = jax.tree.map(lambda p: 0.1 * p, params)
     result = kd.fit(target, params, key, (stage, kd.Adam(500)))
     report = result.stages[0]
@@ -154,14 +154,14 @@ def test_a_residual_that_breaks_on_the_way(decay, stage):
         assert len(result.stages) == 1
         assert 1 < report.steps < 500
         assert 0.8 < np.max(u) < 1.05
-    else:  # the line search steps back from the cliff or fails at it; it never hands back a broken model
+    else:  # the line search steps back from the cliff or fails there, but never returns non-finite parameters
         assert np.all(np.isfinite(report.history["loss"]))
 
 
 @pytest.mark.slow
 def test_a_slow_stage_leaves_time_for_the_next(decay, monkeypatch):
-    """By a clock that goes on a second at each look: half of a hundred for the first stage, not all of them."""
-    target, params, key = prepared(decay)
+    """With a clock that advances by a second per reading, the first stage gets half of the hundred seconds."""
+    target, params, key = prepare(decay)
     seconds = itertools.count()
     monkeypatch.setattr("kdpinn_jax.training.checkpoint.time.perf_counter", lambda: float(next(seconds)))
     first, second = kd.fit(target, params, key, (kd.Adam(10**9), kd.LBFGS(5)), time_budget=100.0).stages
@@ -171,7 +171,7 @@ def test_a_slow_stage_leaves_time_for_the_next(decay, monkeypatch):
 
 
 def test_time_budget(decay):
-    target, params, key = prepared(decay)
+    target, params, key = prepare(decay)
     result = kd.fit(target, params, key, (kd.Adam(10**7), kd.LBFGS(5)), time_budget=1e-3)
     (report,) = result.stages
     assert kd.Status(report.status) is kd.Status.TIME_BUDGET
@@ -180,44 +180,43 @@ def test_time_budget(decay):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result.params))
 
 
-def test_interrupted_by_the_monitor(decay):
-    """Ctrl-C between two records: what there is comes with the exception, the record under way too."""
-    target, params, key = prepared(decay)
-    looks = []
+def test_ctrl_c_in_the_monitor(decay):
+    """The exception has the results so far, including the record during which Ctrl-C was pressed."""
+    target, params, key = prepare(decay)
+    monitored = []
 
     def monitor(params):
-        looks.append(params)
-        if len(looks) == 2:
+        monitored.append(params)
+        if len(monitored) == 2:
             signal.raise_signal(signal.SIGINT)
         return jnp.asarray(0.5)
 
-    with pytest.raises(KeyboardInterrupt, match="interrupted at step") as caught:
+    with pytest.raises(KeyboardInterrupt, match="interrupted at step") as interrupted:
         kd.fit(target, params, key, (kd.Adam(50), kd.LBFGS(5)), monitor=monitor)
-    assert isinstance(caught.value, kd.TrainingInterrupted)
-    (report,) = caught.value.fit.stages
+    assert isinstance(interrupted.value, kd.TrainingInterrupted)
+    (report,) = interrupted.value.fit.stages
     assert kd.Status(report.status) is kd.Status.INTERRUPTED
     assert list(report.history["relative_l2"]) == [0.5, 0.5]
-    assert bits(caught.value.fit.params) == bits(looks[-1])
+    assert bits(interrupted.value.fit.params) == bits(monitored[-1])
 
 
 @pytest.mark.slow
-def test_interrupted_by_a_signal():
-    """A real SIGINT in the middle of train_teacher leaves a model that predicts."""
+def test_ctrl_c_in_a_process():
+    """A real SIGINT during train_teacher leaves a model that predicts."""
     script = """
     import jax, numpy as np, kdpinn_jax as kd
     from kdpinn_jax.training import monitor
     problem = kd.problems.ALL["burgers"]
-    watched = kd.objective(problem, kd.MLP((4,)))
-    look = monitor._relative_l2
+    relative_l2 = monitor._relative_l2
     def announce(*arguments):
         print("training", flush=True)
-        return look(*arguments)
+        return relative_l2(*arguments)
     monitor._relative_l2 = announce
     try:
         kd.train_teacher(problem, jax.random.key(0), network=kd.MLP((4,)), stages=(kd.Adam(10**7),), track_error=True)
-    except kd.TrainingInterrupted as stop:
-        u = np.asarray(stop.model(np.zeros((3, 2))))
-        print("caught", stop, stop.model.training[-1].steps, u.shape, bool(np.isfinite(u).all()), flush=True)
+    except kd.TrainingInterrupted as error:
+        u = np.asarray(error.model(np.zeros((3, 2))))
+        print("caught", error, error.model.training[-1].steps, u.shape, bool(np.isfinite(u).all()), flush=True)
     """
     root = Path(__file__).parents[1]
     with subprocess.Popen(
@@ -227,21 +226,21 @@ def test_interrupted_by_a_signal():
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    ) as child:
+    ) as process:
         try:
-            assert child.stdout.readline() == "training\n"
-            child.send_signal(signal.SIGINT)
-            out, err = child.communicate(timeout=120)
+            assert process.stdout.readline() == "training\n"
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=120)
         finally:
-            child.kill()
-    last = out.splitlines()[-1]
-    assert last.startswith("caught interrupted at step"), err
-    assert last.endswith("(3, 1) True")
-    assert child.returncode == 0
+            process.kill()
+    last_line = out.splitlines()[-1]
+    assert last_line.startswith("caught interrupted at step"), err
+    assert last_line.endswith("(3, 1) True")
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize(
-    ("ending", "words"),
+    ("status", "explanation"),
     [
         (kd.Status.RUNNING, "still running at step 7 of 9"),
         (kd.Status.COMPLETED, "completed its 7 steps"),
@@ -252,16 +251,19 @@ def test_interrupted_by_a_signal():
         (kd.Status.INTERRUPTED, "interrupted at step 7 of 9"),
     ],
 )
-def test_every_ending_has_words(trained, ending, words):
-    assert replace(trained.training[0], planned=9, steps=7, status=int(ending)).why().startswith(words)
+def test_every_status_is_explained(trained, status, explanation):
+    assert replace(trained.training[0], planned=9, steps=7, status=int(status)).why().startswith(explanation)
 
 
 @pytest.fixture(scope="module")
-def watched_points(decay):
-    """The mean square of a term that knows no network shows which points were drawn: r = z, or r = 2 on the right."""
-    term = kd.Term(kd.box((0,), (1,), "uniform"), lambda u, z, c: z, count=5)
-    step = kd.Term(kd.box((0,), (1,), "uniform"), lambda u, z, c: jnp.where(z > 0.5, 2.0, 0.0), count=1000)
-    target, params, key = prepared(decay, terms={"where": term, "jump": step}, weights={"where": 0.0, "jump": 0.0})
+def point_history(decay):
+    """Terms that do not depend on the network show by their mean squares which points were drawn.
+
+    One has the residual z, the other 2 in the right half of the domain and 0 in the left.
+    """
+    where = kd.Term(kd.box((0,), (1,), "uniform"), lambda u, z, c: z, count=5)
+    jump = kd.Term(kd.box((0,), (1,), "uniform"), lambda u, z, c: jnp.where(z > 0.5, 2.0, 0.0), count=1000)
+    target, params, key = prepare(decay, terms={"where": where, "jump": jump}, weights={"where": 0.0, "jump": 0.0})
 
     def history(stage):
         return kd.fit(target, params, key, (stage,), record_every=1).stages[0].history
@@ -271,10 +273,10 @@ def watched_points(decay):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "every", "after"), [(kd.Adam, 0, []), (kd.Adam, 3, [2, 5]), (kd.LBFGS, 3, [2, 5])])
-def test_points_are_drawn_anew_when_due(watched_points, kind, every, after):
-    """Every three steps is between steps 3 and 4, and 6 and 7."""
-    moved = np.diff(watched_points(kind(7, sampling=kd.Sampling(every=every)))["where"]) != 0
-    assert list(np.flatnonzero(moved)) == after
+def test_points_are_redrawn_when_due(point_history, kind, every, after):
+    """With ``every=3``, between steps 3 and 4 and between steps 6 and 7."""
+    redrawn = np.diff(point_history(kind(7, sampling=kd.Sampling(every=every)))["where"]) != 0
+    assert list(np.flatnonzero(redrawn)) == after
 
 
 def test_default_sampling():
@@ -283,31 +285,31 @@ def test_default_sampling():
 
 
 @pytest.mark.slow
-def test_adaptive_points(watched_points):
-    """Densities 3 to 1: the mean square moves from 2 to 3, as far as ten candidates a point allow."""
-    adapted = watched_points(kd.Adam(3, sampling=kd.Sampling(every=1, adaptive=("jump",))))["jump"]
-    scatter = 4 * np.sqrt(0.25 / 1000)
-    assert np.all(np.abs(adapted - 3) < 4 * scatter + 0.15)
+def test_adaptive_points(point_history):
+    """The densities are 3 to 1: the mean square rises from 2 to 3, as far as ten candidates per point allow."""
+    mean_squares = point_history(kd.Adam(3, sampling=kd.Sampling(every=1, adaptive=("jump",))))["jump"]
+    deviation = 4 * np.sqrt(0.25 / 1000)
+    assert np.all(np.abs(mean_squares - 3) < 4 * deviation + 0.15)
 
 
 @pytest.mark.slow
 def test_schedule(decay):
-    """Adam's first step moves every parameter by learning rate · schedule(0), whatever the gradient's size."""
-    target, params, key = prepared(decay)
+    """Adam's first step changes every parameter by learning rate · schedule(0), whatever the size of the gradient."""
+    target, params, key = prepare(decay)
 
-    def moved(**numbers):
+    def first_step(**numbers):
         after = kd.fit(target, params, key, (kd.Adam(1, 1e-2, **numbers),)).params
         return [np.abs(np.asarray(a - b)) for a, b in zip(*map(jax.tree.leaves, (after, params)), strict=True)]
 
-    for step in moved():
+    for step in first_step():
         np.testing.assert_allclose(step, 1e-2, rtol=1e-4)
-    for step in moved(schedule=lambda count: 0.25):
+    for step in first_step(schedule=lambda count: 0.25):
         np.testing.assert_allclose(step, 2.5e-3, rtol=1e-4)
 
 
 @pytest.mark.slow
 def test_one_trace_for_repeated_calls(decay, untrained):
-    """New keys, weights, coefficients, learning rates, data and teachers run the program that is there."""
+    """New keys, weights, coefficients, learning rates, data and teachers reuse the compiled programs."""
     calls = []
 
     def residual(u, z, c):
@@ -328,23 +330,23 @@ def test_one_trace_for_repeated_calls(decay, untrained):
     train(1, 3e-3, weights={"initial": 5, "data": 0.5}, coefficients={"k": np.float64(2.0)})
     assert not calls
 
-    def teach(seed, **numbers):
+    def distil(seed, **numbers):
         teacher = untrained(problem, seed)
         short = {"imitate": (kd.Adam(3),), "stages": (kd.Adam(3), kd.LevenbergMarquardt(2))}
         return kd.distill(teacher, jax.random.key(seed), **short, **numbers)
 
-    teach(0, weights={"soft_target": 1.0})
+    distil(0, weights={"soft_target": 1.0})
     calls.clear()
-    teach(1, weights={"soft_target": 0.3})
+    distil(1, weights={"soft_target": 0.3})
     assert not calls
-    teacher = train(2, 1e-2)  # one with a training record: it must not count as another shape
+    teacher = train(2, 1e-2)  # its reports must not cause another trace
     calls.clear()
     kd.distill(teacher, jax.random.key(3), imitate=(kd.Adam(3),), stages=(kd.Adam(3),), weights={"soft_target": 1})
     assert not calls
 
 
-def test_errors(decay):
-    target, params, key = prepared(decay)
+def test_invalid_arguments(decay):
+    target, params, key = prepare(decay)
     with pytest.raises(ValueError, match="stages is empty"):
         kd.fit(target, params, key, ())
     with pytest.raises(ValueError, match="record_every=0"):
@@ -360,8 +362,8 @@ def test_errors(decay):
         kd.LBFGS(5, history=0)
 
 
-def test_progress_is_on_stderr_and_silent_by_default(decay, capfd):
-    target, params, key = prepared(decay)
+def test_progress_is_silent_without_a_terminal(decay, capfd):
+    target, params, key = prepare(decay)
     kd.fit(target, params, key, (kd.Adam(1),))
     out, err = capfd.readouterr()
     assert (out, err) == ("", "")

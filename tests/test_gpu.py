@@ -1,4 +1,4 @@
-"""On a CUDA GPU, where JAX finds one: training and prediction are those of the CPU."""
+"""Training and prediction on a CUDA GPU agree with the CPU; skipped if JAX finds no GPU."""
 
 import jax
 import numpy as np
@@ -14,15 +14,15 @@ STAGES = (kd.Adam(20, 5e-3), kd.LevenbergMarquardt(10))
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_training_and_prediction_are_those_of_the_cpu(heat, precision):
+def test_training_and_prediction_agree_with_the_cpu(heat, precision):
     z = np.random.default_rng(0).uniform(size=(1000, 2)).astype(precision)
-    found = {}
+    predictions = {}
     with jax.enable_x64(precision == "float64"):
         for platform in ("cpu", "gpu"):
             with jax.default_device(jax.devices(platform)[0]):
                 model = kd.train_teacher(heat, jax.random.key(0), stages=STAGES, progress=False)
                 assert [int(report.steps) for report in model.training] == [20, 10]
-                found[platform] = np.asarray(kd.compile_predict(model, dtype=precision)(z))
-                np.testing.assert_allclose(found[platform], model(z), atol=1e-5)
-    # Thirty steps multiply the rounding of another order of summation.
-    np.testing.assert_allclose(found["cpu"], found["gpu"], atol=1e-6 if precision == "float64" else 5e-2)
+                predictions[platform] = np.asarray(kd.compile_predict(model, dtype=precision)(z))
+                np.testing.assert_allclose(predictions[platform], model(z), atol=1e-5)
+    # The order of summation differs, and thirty steps amplify its rounding errors.
+    np.testing.assert_allclose(predictions["cpu"], predictions["gpu"], atol=1e-6 if precision == "float64" else 5e-2)

@@ -246,11 +246,11 @@ def test_in_windows(heat, tiny):
 def test_in_windows_errors(tiny, decay, unchecked):
     model, other = tiny, replace(tiny, problem=decay)
     for times in ([0.5, 2.1], [-0.1, 0.5], [0.5, np.nan]):
-        with pytest.raises(ValueError, match=r"2 windows hold 0\.0 to 2\.0"):
+        with pytest.raises(ValueError, match=r"2 windows cover 0\.0 to 2\.0"):
             kd.predict_windows([model, model], np.stack([times, [0.5, 0.5]], axis=1))
     with pytest.raises(ValueError, match="models is empty"):
         kd.predict_windows([], np.zeros((1, 2)))
-    with pytest.raises(ValueError, match="model 1 is of another problem"):
+    with pytest.raises(ValueError, match="model 1 solves another problem"):
         kd.predict_windows([model, other], np.zeros((1, 2)))
-    with pytest.raises(ValueError, match=r"expected \(n, 2\), n ≥ 1, with the columns t, x"):
+    with pytest.raises(ValueError, match=r"expected \(n, 2\), n ≥ 1, with columns t, x"):
         kd.predict_windows([model], np.zeros((3, 1)))

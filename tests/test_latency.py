@@ -1,4 +1,4 @@
-"""Latency is measured in a process of its own; the tests check the order of the numbers, never their size."""
+"""Latency is measured in a separate process. The tests check the order of the times, never their size."""
 
 import os
 import subprocess
@@ -37,7 +37,9 @@ def test_the_process_ends_with_the_block_if_nothing_is_measured(tmp_path, untrai
     kd.save(untrained(kd.problems.ALL["burgers"], network=kd.MLP((3,))), tmp_path / "model.safetensors")
     started = []
     popen = subprocess.Popen
-    monkeypatch.setattr(subprocess, "Popen", lambda *args, **more: started.append(popen(*args, **more)) or started[-1])
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda *args, **options: started.append(popen(*args, **options)) or started[-1]
+    )
     with prepared_latency([tmp_path / "model.safetensors"]):
         assert started[0].poll() is None
     assert started[0].returncode is not None

@@ -1,4 +1,4 @@
-"""Levenberg–Marquardt: its Jacobian, its linear algebra, its steps, and what it reaches where a solution is known."""
+"""Levenberg–Marquardt: Jacobian, linear algebra, steps, and accuracy on problems with known solutions."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ FIXED = kd.Sampling()
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [7, SHARED_BLOCK + 3])
 def test_jacobian_and_residuals(heat, count):
-    """The vector's length is the loss, and its Jacobian is that of automatic differentiation, row for row."""
+    """The squared length of the vector is the loss, and its Jacobian equals forward-mode differentiation."""
     terms = {name: replace(term, count=count) for name, term in heat.terms.items()}
     target = kd.objective(heat, kd.MLP((4,)), terms=terms, weights={"initial": 3.0})
     params = kd.init_params(heat, target.network, KEY)
@@ -30,45 +30,45 @@ def test_jacobian_and_residuals(heat, count):
     vector, unravel = ravel_pytree(params)
     r, jacobian = residuals_and_weighted_jacobian(target, params, points)
     residual = weighted_vector(target, points, r)
-    of_vector = lambda v: weighted_vector(target, points, kd.residuals(target, unravel(v), points))
-    np.testing.assert_allclose(residual, of_vector(vector), rtol=1e-12, atol=1e-14)
-    np.testing.assert_allclose(jacobian, jax.jacfwd(of_vector)(vector), rtol=1e-9, atol=1e-12)
+    weighted_residuals = lambda v: weighted_vector(target, points, kd.residuals(target, unravel(v), points))
+    np.testing.assert_allclose(residual, weighted_residuals(vector), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(jacobian, jax.jacfwd(weighted_residuals)(vector), rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(jnp.sum(residual**2), kd.loss(target, params, points), rtol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(60, 20), (20, 60), (PANEL + 9, PANEL + 5)])
 def test_damped_step_is_the_least_squares_solution(shape):
-    """min |Jx − v|² + λ xᵀDx in both forms, against a dense solver on the stacked system."""
+    """Both forms minimise |Jx − v|² + λ xᵀDx, like a dense solver on the stacked system."""
     rng = np.random.default_rng(0)
     jacobian, v, scale = rng.normal(size=shape), rng.normal(size=shape[0]), rng.uniform(0.1, 10, shape[1])
     system = gram(jnp.asarray(jacobian), jnp.asarray(scale))
     assert system.is_kernel == (shape[0] < shape[1])
     for damping in (1e-6, 1.0):
-        got = solve(system, factorise(system, jnp.asarray(damping)), jnp.asarray(v))
+        step = solve(system, factorise(system, jnp.asarray(damping)), jnp.asarray(v))
         stacked = np.concatenate([jacobian, np.diag(np.sqrt(damping * scale))])
-        want = np.linalg.lstsq(stacked, np.concatenate([v, np.zeros(shape[1])]), rcond=None)[0]
-        np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-9)
+        expected = np.linalg.lstsq(stacked, np.concatenate([v, np.zeros(shape[1])]), rcond=None)[0]
+        np.testing.assert_allclose(step, expected, rtol=1e-6, atol=1e-9)
 
 
-def train(problem, key=KEY, network=None, stage=kd.LevenbergMarquardt(60, sampling=FIXED), **more):
-    return kd.train_teacher(problem, key, network=network, stages=(stage,), progress=False, **more)
+def train(problem, key=KEY, network=None, stage=kd.LevenbergMarquardt(60, sampling=FIXED), **options):
+    return kd.train_teacher(problem, key, network=network, stages=(stage,), progress=False, **options)
 
 
 @pytest.mark.parametrize("width", [6, pytest.param(40, marks=pytest.mark.slow)])
-def test_a_known_solution(decay, width):
+def test_reaches_a_known_solution(decay, width):
     """32 + 1 residuals: more than the 19 parameters of width 6, fewer than the 121 of width 40 (the kernel form)."""
     model = train(decay, network=kd.MLP((width,)))
     assert kd.evaluate(model).relative_l2 < 1e-6
     loss = model.training[0].history["loss"]
-    assert np.all(np.diff(loss) <= 0)  # fixed points: no step climbs
+    assert np.all(np.diff(loss) <= 0)  # on fixed points no step raises the loss
     assert loss[-1] < 1e-10
 
 
 @pytest.mark.slow
-def test_it_needs_few_steps_where_adam_needs_many(decay):
-    second = train(decay, stage=kd.LevenbergMarquardt(20, sampling=FIXED))
-    first = train(decay, stage=kd.Adam(400, 1e-2))
-    assert kd.evaluate(second).relative_l2 < 0.01 * kd.evaluate(first).relative_l2
+def test_needs_far_fewer_steps_than_adam(decay):
+    second_order = train(decay, stage=kd.LevenbergMarquardt(20, sampling=FIXED))
+    first_order = train(decay, stage=kd.Adam(400, 1e-2))
+    assert kd.evaluate(second_order).relative_l2 < 0.01 * kd.evaluate(first_order).relative_l2
 
 
 @pytest.mark.slow
@@ -80,8 +80,8 @@ def test_float32(decay, float32):
 
 
 @pytest.mark.slow
-def test_a_factorisation_that_fails_raises_the_damping(decay, float32):
-    """λ far below what float32 resolves: it is raised until the step is finite, and the loss falls all the same."""
+def test_a_failed_factorisation_raises_the_damping(decay, float32):
+    """λ starts far below the rounding error of float32, is raised until the step is finite, and the loss falls."""
     model = train(decay, network=kd.MLP((8,)), stage=kd.LevenbergMarquardt(8, damping=1e-12, sampling=FIXED))
     loss = model.training[0].history["loss"]
     assert np.isfinite(loss).all()
@@ -104,8 +104,8 @@ def test_vmap_over_keys_dampings_and_weights(decay):
         np.testing.assert_allclose(member.training[0].fresh_loss, alone.training[0].fresh_loss, rtol=1e-4)
 
 
-def test_at_the_bottom_it_has_converged(decay):
-    """One condition at one point: some steps solve it to the last bit, and none is left to take."""
+def test_status_is_converged_at_zero_loss(decay):
+    """Some steps satisfy one condition at one point to the last bit, and then no step lowers the loss."""
     model = train(decay, stage=kd.LevenbergMarquardt(200, sampling=FIXED), weights={"residual": 0.0})
     report = model.training[0]
     assert report.status == kd.Status.CONVERGED
@@ -115,14 +115,14 @@ def test_at_the_bottom_it_has_converged(decay):
 
 
 @pytest.mark.slow
-def test_at_a_minimum_it_says_that_it_stalls(decay):
-    """u(0) = 1 and u(0) = 0 at once: the least loss is ½, and no step lowers it."""
-    other = kd.Term(kd.box((0,), (0,)), kd.dirichlet(0.0), count=1)
+def test_status_is_stalled_at_a_minimum(decay):
+    """For u(0) = 1 and u(0) = 0 together the smallest loss is ½, and no step lowers it."""
+    contradiction = kd.Term(kd.box((0,), (0,)), kd.dirichlet(0.0), count=1)
     model = train(
         decay,
         network=kd.MLP((2,)),
         weights={"residual": 0.0},
-        terms={"contradiction": other},
+        terms={"contradiction": contradiction},
         stage=kd.LevenbergMarquardt(200, sampling=FIXED),
     )
     report = model.training[0]
@@ -133,16 +133,16 @@ def test_at_a_minimum_it_says_that_it_stalls(decay):
 
 
 @pytest.mark.slow
-def test_warnings(heat, decay):
+def test_diagnose(heat, decay):
     assert kd.diagnose(train(decay).training) == ()
     assert kd.diagnose(()) == ()
-    few = {name: replace(term, count=6) for name, term in heat.terms.items()}
-    said = kd.diagnose(train(heat, network=kd.MLP((16, 16)), terms=few).training)
-    assert len(said) == 1
-    assert "the network fits its points and not the equation" in said[0]
-    idle = kd.diagnose(train(decay, stage=kd.Adam(60, 1e-9)).training)
-    assert len(idle) == 1
-    assert "no progress" in idle[0]
+    few_points = {name: replace(term, count=6) for name, term in heat.terms.items()}
+    overfitted = kd.diagnose(train(heat, network=kd.MLP((16, 16)), terms=few_points).training)
+    assert len(overfitted) == 1
+    assert "the network fits its points and not the equation" in overfitted[0]
+    no_progress = kd.diagnose(train(decay, stage=kd.Adam(60, 1e-9)).training)
+    assert len(no_progress) == 1
+    assert "no progress" in no_progress[0]
 
 
 def test_arguments(unchecked):

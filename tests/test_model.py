@@ -1,4 +1,4 @@
-"""A model is a value: it can be mapped, called, saved, and what is read back is the same to the last bit."""
+"""A model is a value: it can be called, mapped and saved, and a saved model is restored bit for bit."""
 
 import itertools
 import json
@@ -23,7 +23,7 @@ Z = np.random.default_rng(1).uniform(0, 1, (5, 2))
 
 @pytest.fixture(scope="module")
 def model(untrained):
-    """A small Burgers model with a training record, made by hand."""
+    """A small Burgers model with a handwritten training record."""
     return replace(untrained(BURGERS, 1, kd.MLP((3, 2))), training=fuzz.small_model().training)
 
 
@@ -34,8 +34,8 @@ def saved(model, tmp_path_factory):
     return path
 
 
-def same(a, b):
-    """To the last bit."""
+def assert_equal(a, b):
+    """Assert that two models agree in every bit of their parameters, and in everything else."""
     left, right = jax.tree.leaves_with_path(a.params), jax.tree.leaves_with_path(b.params)
     assert [path for path, _ in left] == [path for path, _ in right]
     for (_, x), (_, y) in zip(left, right, strict=True):
@@ -45,10 +45,10 @@ def same(a, b):
     assert a.coefficients == b.coefficients
 
 
-# As a value -----------------------------------------------------------------------------------------------------------
+# Calls and pytrees ----------------------------------------------------------------------------------------------------
 
 
-def test_call_is_the_field_at_every_point(model):
+def test_call_evaluates_the_field_at_every_point(model):
     u = model(Z)
     assert u.shape == (5, 1)
     for i, z in enumerate(Z):
@@ -57,7 +57,7 @@ def test_call_is_the_field_at_every_point(model):
     assert model.parameters == 2 * 3 + 3 + 3 * 2 + 2 + 2 + 1
 
 
-def test_a_model_is_a_pytree(model):
+def test_model_is_a_pytree(model):
     doubled = jax.tree.map(lambda leaf: 2 * leaf, model)
     assert isinstance(doubled, kd.Model)
     np.testing.assert_array_equal(doubled.params["dense_0"]["bias"], 2 * model.params["dense_0"]["bias"])
@@ -65,17 +65,17 @@ def test_a_model_is_a_pytree(model):
     batch = jax.tree.map(lambda a, b: jnp.stack([jnp.asarray(a), jnp.asarray(b)]), model, doubled)
     values = jax.vmap(lambda m: m(Z))(batch)
     np.testing.assert_allclose(values[1], doubled(Z), rtol=1e-12)
-    slope = jax.grad(lambda m: jnp.sum(m(Z)), allow_int=True)(replace(model, training=()))
-    assert np.any(np.asarray(slope.params["dense_0"]["kernel"]))
+    gradient = jax.grad(lambda m: jnp.sum(m(Z)), allow_int=True)(replace(model, training=()))
+    assert np.any(np.asarray(gradient.params["dense_0"]["kernel"]))
 
 
 @pytest.mark.parametrize("shape", [(2,), (5, 1), (5, 3), (1, 5, 2)])
-def test_call_shapes(model, shape):
+def test_points_of_wrong_shape(model, shape):
     with pytest.raises(ValueError, match=r"expected \(n, 2\) with columns t, x"):
         model(np.zeros(shape))
 
 
-# On disk --------------------------------------------------------------------------------------------------------------
+# Files ----------------------------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=10)
@@ -86,32 +86,32 @@ def test_call_shapes(model, shape):
     st.sampled_from(("soft", "hard")),
     st.integers(0, 2**31),
 )
-def test_round_trip(tmp_path_factory, hidden, activation, dtype, conditions, seed):
+def test_loaded_model_equals_the_saved_one(tmp_path_factory, hidden, activation, dtype, conditions, seed):
     problem = kd.with_conditions(kd.problems.ALL["taylor_green"], conditions)
     network = kd.MLP(hidden, activation, outputs=3)
-    random = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     inputs = 3 if conditions == "soft" else 5
     widths = network.layers(inputs)
     params = {
         f"dense_{i}": {
-            "kernel": jnp.asarray(random.normal(size=(a, b)), dtype),
-            "bias": jnp.asarray(random.normal(size=b), dtype),
+            "kernel": jnp.asarray(rng.normal(size=(a, b)), dtype),
+            "bias": jnp.asarray(rng.normal(size=b), dtype),
         }
         for i, (a, b) in enumerate(itertools.pairwise(widths))
     }
-    made = kd.Model(problem, network, params, {"nu": random.uniform()})
+    model = kd.Model(problem, network, params, {"nu": rng.uniform()})
     path = tmp_path_factory.mktemp("round") / "m.safetensors"
-    kd.save(made, path)
-    same(kd.load(path), made)
+    kd.save(model, path)
+    assert_equal(kd.load(path), model)
 
 
-def test_predictions_survive(model, saved):
-    read = kd.load(saved)
-    same(read, model)
-    assert np.asarray(read(Z)).tobytes() == np.asarray(model(Z)).tobytes()
+def test_loaded_model_predicts_the_same(model, saved):
+    loaded = kd.load(saved)
+    assert_equal(loaded, model)
+    assert np.asarray(loaded(Z)).tobytes() == np.asarray(model(Z)).tobytes()
 
 
-def test_header(model, saved):
+def test_header(saved):
     header = kd.read_header(saved)
     assert header["format_version"] == FORMAT_VERSION
     assert (header["problem"], header["conditions"]) == ("burgers", "hard")
@@ -129,7 +129,7 @@ def test_header(model, saved):
     assert stage["last"] == {"step": 30, "seconds": 2.5, "mean_squares": {"residual": 0.25, "loss": 0.375}}
 
 
-def test_training_record_survives(saved):
+def test_training_record_is_restored(saved):
     (report,) = kd.load(saved).training
     assert report.why() == "time budget spent at step 30 of 40"
     assert list(report.history["loss"]) == [0.75, 0.375]
@@ -139,26 +139,26 @@ def test_training_record_survives(saved):
 
 
 def test_errors_are_stored(model, tmp_path):
-    found = kd.Metrics("u", {"u": kd.Errors(1e-3, 2e-3, 3e-3)}, {"mild right": {"u": kd.Errors(0.1, 0.2, 0.3)}}, {})
-    kd.save(model, tmp_path / "m.safetensors", metrics=found)
+    metrics = kd.Metrics("u", {"u": kd.Errors(1e-3, 2e-3, 3e-3)}, {"mild right": {"u": kd.Errors(0.1, 0.2, 0.3)}}, {})
+    kd.save(model, tmp_path / "m.safetensors", metrics=metrics)
     stored = kd.read_header(tmp_path / "m.safetensors")["errors"]
-    assert stored == json.loads(json.dumps(found.as_dict()))
+    assert stored == json.loads(json.dumps(metrics.as_dict()))
     assert (stored["quantity"], stored["rmse"], stored["relative_l2"], stored["max_error"]) == ("u", 1e-3, 2e-3, 3e-3)
     assert stored["extrapolation"]["mild right"]["u"]["max_error"] == 0.3
 
 
-def test_float64_file_in_a_float32_session(model, saved, float32):
+def test_float64_file_is_read_as_float32_by_default(model, saved, float32):
     with jax.enable_x64(True):
         values = np.asarray(model(Z))
-    read = kd.load(saved)
-    assert read.dtype == np.float32
-    np.testing.assert_allclose(read(Z), values, rtol=1e-5, atol=1e-6)
+    loaded = kd.load(saved)
+    assert loaded.dtype == np.float32
+    np.testing.assert_allclose(loaded(Z), values, rtol=1e-5, atol=1e-6)
 
 
-def test_own_problem(heat, untrained, tmp_path):
-    made, path = untrained(heat, 2), tmp_path / "heat.safetensors"
-    kd.save(made, path)
-    same(kd.load(path, problem=heat), made)
+def test_problem_that_is_not_shipped(heat, untrained, tmp_path):
+    model, path = untrained(heat, 2), tmp_path / "heat.safetensors"
+    kd.save(model, path)
+    assert_equal(kd.load(path, problem=heat), model)
     with pytest.raises(kd.ModelFileError, match=r"'heat' is not shipped with the library.*load\(path, problem=…\)"):
         kd.load(path)
     with pytest.raises(kd.ModelFileError, match="problem is 'heat' in the file and 'burgers' in the problem given"):
@@ -169,7 +169,7 @@ def test_own_problem(heat, untrained, tmp_path):
         kd.load(path, problem=replace(heat, coefficients={"beta": 1.0}))
 
 
-def test_a_file_says_which_conditions(untrained, tmp_path):
+def test_file_stores_the_conditions(untrained, tmp_path):
     soft = kd.with_conditions(BURGERS, "soft")
     kd.save(untrained(soft, 1, kd.MLP((2,))), tmp_path / "m.safetensors")
     assert kd.load(tmp_path / "m.safetensors").problem is soft
@@ -185,7 +185,7 @@ def test_no_such_file(tmp_path):
             kd.read_header(path)
 
 
-def test_other_files(tmp_path):
+def test_files_that_are_not_models(tmp_path):
     path = tmp_path / "other"
     for content in (b"", b"not a model", b"\x00" * 100, b"\xff" * 100, struct.pack("<Q", 2**62) + b"{}"):
         path.write_bytes(content)
@@ -199,7 +199,7 @@ def test_other_files(tmp_path):
         kd.load(path)
 
 
-def test_every_truncation_is_noticed(saved, tmp_path):
+def test_truncated_files(saved, tmp_path):
     content, path = saved.read_bytes(), tmp_path / "cut"
     for length in {*range(0, len(content), 37), *range(12), *range(len(content) - 20, len(content))}:
         path.write_bytes(content[:length])
@@ -208,7 +208,7 @@ def test_every_truncation_is_noticed(saved, tmp_path):
 
 
 def rewritten(saved, path, change, tensors=None):
-    """The file with its header or its weights changed."""
+    """Write a copy of the file with a changed header or changed weights; return its path."""
     header = kd.read_header(saved)
     change(header)
     save_file(load_file(saved) | (tensors or {}), path, {"kdpinn_jax": json.dumps(header)})
@@ -216,25 +216,25 @@ def rewritten(saved, path, change, tensors=None):
 
 
 @pytest.mark.parametrize("name", ["format_version", "problem", "conditions", "network", "coefficients", "training"])
-def test_missing_entries(saved, tmp_path, name):
+def test_missing_header_entries(saved, tmp_path, name):
     with pytest.raises(kd.ModelFileError):
         kd.load(rewritten(saved, tmp_path / "m", lambda header: header.pop(name)))
 
 
 @pytest.mark.parametrize("number", [float("inf"), float("nan"), 1e40, "1e999", None, []])
 @pytest.mark.parametrize("entry", ["planned", "steps", "seconds", "ending"])
-def test_wild_numbers_in_the_record(saved, tmp_path, entry, number):
+def test_invalid_numbers_in_the_training_record(saved, tmp_path, entry, number):
     path = rewritten(saved, tmp_path / "m", lambda header: header["training"][0].update({entry: number}))
     try:
         kd.load(path).training[0].why()
     except kd.ModelFileError as error:
-        assert "header damaged" in str(error)  # noqa: PT017 - no error is right too
+        assert "header damaged" in str(error)  # noqa: PT017 - some of the numbers are valid
 
 
 def test_other_format_version(saved, tmp_path):
     path = rewritten(saved, tmp_path / "m", lambda header: header.update(format_version=FORMAT_VERSION + 1))
     for read in (kd.load, kd.read_header):
-        with pytest.raises(kd.ModelFileError, match=f"format version {FORMAT_VERSION + 1}, this library reads"):
+        with pytest.raises(kd.ModelFileError, match=f"format version {FORMAT_VERSION + 1}, but this library reads"):
             read(path)
 
 
@@ -255,22 +255,22 @@ def test_unknown_problem(saved, tmp_path):
         ({"dense_0.bias": np.zeros(3, np.int64)}, "not finite floating-point numbers"),
     ],
 )
-def test_wrong_weights(saved, tmp_path, tensors, message):
+def test_invalid_weights(saved, tmp_path, tensors, message):
     with pytest.raises(kd.ModelFileError, match=message):
         kd.load(rewritten(saved, tmp_path / "m", lambda header: None, tensors))
 
 
-# atomic ---------------------------------------------------------------------------------------------------------------
+# Atomic writes --------------------------------------------------------------------------------------------------------
 
 
-def test_atomic_keeps_the_old_file_when_writing_fails(tmp_path):
+def test_atomic_keeps_the_old_file_if_writing_fails(tmp_path):
     path = tmp_path / "file.txt"
     path.write_text("old")
 
     def fail():
         with atomic(path) as temporary:
             temporary.write_text("half")
-            assert temporary.parent == tmp_path  # the same file system, so that the renaming is one step
+            assert temporary.parent == tmp_path  # on the same file system, where renaming is atomic
             assert path.read_text() == "old"
             raise RuntimeError("the disk is full")
 
@@ -284,7 +284,7 @@ def test_atomic_keeps_the_old_file_when_writing_fails(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_atomic_leaves_nothing_when_the_first_writing_fails(tmp_path):
+def test_atomic_leaves_no_file_if_the_first_write_fails(tmp_path):
     def interrupt():
         with atomic(tmp_path / "file") as temporary:
             temporary.write_text("half")
@@ -295,7 +295,7 @@ def test_atomic_leaves_nothing_when_the_first_writing_fails(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_saved_files_have_the_usual_permissions(model, tmp_path):
+def test_saved_files_have_default_permissions(model, tmp_path):
     plain = tmp_path / "plain"
     plain.touch()
     kd.save(model, tmp_path / "m.safetensors")

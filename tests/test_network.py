@@ -1,4 +1,4 @@
-"""The network: its size, its initial scatter, its activations."""
+"""The network: its size, initial parameters, values and precision."""
 
 import jax
 import jax.numpy as jnp
@@ -9,16 +9,16 @@ import kdpinn_jax as kd
 
 
 @pytest.mark.parametrize(("hidden", "count"), [((50, 50, 50), 5301), ((20, 20, 20), 921)])
-def test_parameters_of_the_papers_networks(heat, hidden, count):
-    """(2, 50, 50, 50, 1): 2·50 + 50 + 2 (50² + 50) + 50 + 1 = 5301; with 20: 921."""
+def test_parameter_count_of_the_networks_of_the_paper(hidden, count):
+    """Widths (2, 50, 50, 50, 1): 2·50 + 50 + 2 (50² + 50) + 50 + 1 = 5301 parameters; (2, 20, 20, 20, 1): 921."""
     network = kd.MLP(hidden)
     params = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros(2))["params"]
     assert kd.count_parameters(params) == count
     assert network.layers(2) == (2, *hidden, 1)
 
 
-def test_glorot_normal():
-    """Variance 2/(inputs + outputs) and mean zero within the scatter of so many weights; biases zero; truncated."""
+def test_initial_weights_are_glorot_normal():
+    """Variance 2/(inputs + outputs) and mean zero, both within four standard errors; the biases are zero."""
     params = kd.MLP((200, 100), outputs=50).init(jax.random.key(0), jnp.zeros(150))["params"]
     for layer, (inputs, outputs) in enumerate([(150, 200), (200, 100), (100, 50)]):
         kernel, bias = params[f"dense_{layer}"]["kernel"], params[f"dense_{layer}"]["bias"]
@@ -32,7 +32,7 @@ def test_glorot_normal():
 @pytest.mark.parametrize(
     ("activation", "formula"), [("tanh", np.tanh), ("silu", lambda x: x / (1 + np.exp(-x))), ("sine", np.sin)]
 )
-def test_values(activation, formula):
+def test_values_agree_with_numpy(activation, formula):
     network = kd.MLP((3, 2), activation)
     x = jnp.array([0.4, -1.3])
     params = network.init(jax.random.key(1), x)["params"]
@@ -44,7 +44,7 @@ def test_values(activation, formula):
     np.testing.assert_allclose(network.apply({"params": params}, x), h, rtol=1e-12)
 
 
-def test_precision_follows_the_session(heat):
+def test_precision_follows_the_jax_setting(heat):
     network = kd.MLP((3,))
     assert {leaf.dtype for leaf in jax.tree.leaves(kd.init_params(heat, network, jax.random.key(0)))} == {
         np.dtype(np.float64)
@@ -55,7 +55,7 @@ def test_precision_follows_the_session(heat):
         }
 
 
-def test_equal_networks_are_one_static_argument():
+def test_equal_networks_have_equal_hashes():
     assert kd.MLP((4, 4), "sine") == kd.MLP((4, 4), "sine")
     assert hash(kd.MLP((4, 4))) == hash(kd.MLP((4, 4)))
     assert kd.MLP((4, 4)) != kd.MLP((4, 5))
@@ -72,5 +72,5 @@ def test_activation_error():
         kd.MLP((3,), "tahn")
 
 
-def test_hidden_as_a_list(unchecked):
+def test_list_of_hidden_widths_becomes_a_tuple(unchecked):
     assert kd.MLP([4, 4]) == kd.MLP((4, 4))

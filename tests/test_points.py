@@ -1,4 +1,4 @@
-"""Prediction from file to file: the model's own numbers, block by block, and every bad file in one line."""
+"""Prediction from file to file: the values are those of the model, and every invalid file is reported in one line."""
 
 import jax
 import numpy as np
@@ -25,61 +25,63 @@ def read_csv(path):
 
 
 @pytest.mark.parametrize("size", [1, 7, 8, 9, 24])
-@pytest.mark.parametrize(("given_as", "asked_as"), [("csv", "csv"), ("npy", "npy"), ("csv", "npy"), ("npy", "csv")])
-def test_the_models_numbers_whatever_the_block(model, tmp_path, monkeypatch, size, given_as, asked_as):
+@pytest.mark.parametrize(("in_format", "out_format"), [("csv", "csv"), ("npy", "npy"), ("csv", "npy"), ("npy", "csv")])
+def test_values_are_those_of_the_model_for_any_number_of_blocks(
+    model, tmp_path, monkeypatch, size, in_format, out_format
+):
     monkeypatch.setattr(_read_points, "BLOCK", 8)
     z = np.random.default_rng(size).uniform((0, -1), (1, 1), (size, 2))
-    points, out = tmp_path / f"in.{given_as}", tmp_path / f"out.{asked_as}"
-    np.savetxt(points, z, delimiter=",") if given_as == "csv" else np.save(points, z)
+    points, out = tmp_path / f"in.{in_format}", tmp_path / f"out.{out_format}"
+    np.savetxt(points, z, delimiter=",") if in_format == "csv" else np.save(points, z)
     assert predict_file(model, points, out, dtype="float64") == (size, 0)
-    table = read_csv(out) if asked_as == "csv" else np.load(out)
+    table = read_csv(out) if out_format == "csv" else np.load(out)
     np.testing.assert_allclose(table[:, :2], z, rtol=1e-15)
     np.testing.assert_allclose(table[:, 2:], model(z), rtol=1e-13, atol=1e-15)
     predict_file(model, points, out)
-    table = read_csv(out) if asked_as == "csv" else np.load(out)
+    table = read_csv(out) if out_format == "csv" else np.load(out)
     np.testing.assert_allclose(table[:, 2:], model(z), rtol=1e-4, atol=1e-5)
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(-1, 1)), min_size=1, max_size=20))
-def test_coordinates_come_back_exactly(tmp_path_factory, model, rows):
+def test_coordinates_are_written_exactly(tmp_path_factory, model, rows):
     folder = tmp_path_factory.mktemp("points")
     (folder / "in.csv").write_text("\n".join(f"{t!r}, {x!r}" for t, x in rows))
     predict_file(model, folder / "in.csv", folder / "out.csv")
     np.testing.assert_array_equal(read_csv(folder / "out.csv")[:, :2], rows)
 
 
-def test_a_header_orders_the_columns(model, tmp_path):
+def test_a_header_determines_the_order_of_the_columns(model, tmp_path):
     (tmp_path / "in.csv").write_bytes(b"\xef\xbb\xbfx, t\r\n\r\n-0.5, 0.25\r\n")
     predict_file(model, tmp_path / "in.csv", tmp_path / "out.csv")
     assert read_csv(tmp_path / "out.csv")[0, :2].tolist() == [0.25, -0.5]
 
 
-def test_a_header_stands_on_the_first_line_only(model, tmp_path, monkeypatch):
-    """Also where a block ends before it."""
+def test_a_header_is_allowed_on_the_first_line_only(model, tmp_path, monkeypatch):
+    """A header at the start of a later block is an error, too."""
     monkeypatch.setattr(_read_points, "BLOCK", 2)
     for content, line in ((b"0,0\n0,0\nx,t\n0.5,0.25\n", 3), (b"t,x\n0,0\nt,x\n", 3)):
         (tmp_path / "in.csv").write_bytes(content)
-        fails(model, tmp_path, "in.csv", [f"line {line}", "is not a number"])
+        check_failure(model, tmp_path, "in.csv", [f"line {line}", "is not a number"])
 
 
-def test_the_points_file_is_not_written_over(model, tmp_path):
+def test_the_input_file_is_not_overwritten(model, tmp_path):
     np.save(tmp_path / "in.npy", [[0.5, 0.5]])
-    with pytest.raises(PointsError, match="also the file of points"):
+    with pytest.raises(PointsError, match="also the input file"):
         predict_file(model, tmp_path / "in.npy", tmp_path / "in.npy")
     assert np.load(tmp_path / "in.npy").tolist() == [[0.5, 0.5]]
 
 
-def test_points_outside_are_counted_and_the_ends_are_inside(model, tmp_path):
+def test_points_outside_the_domain_are_counted_and_its_ends_are_inside(model, tmp_path):
     np.save(tmp_path / "in.npy", [[0.0, -1.0], [1.0, 1.0], [1.1, 0.0], [0.5, -1.5]])
     assert predict_file(model, tmp_path / "in.npy", tmp_path / "out.npy") == (4, 2)
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "parts"),
     [
-        (b"", ["holds no points"]),
-        (b"t,x\n", ["holds no points"]),
-        (b"0.5,0.5\n0.5\n", ["line 2", "1 columns", "expected 2"]),
+        (b"", ["contains no points"]),
+        (b"t,x\n", ["contains no points"]),
+        (b"0.5,0.5\n0.5\n", ["line 2", "expected 2 columns", "found 1"]),
         (b"0.5,0.5\n0.5,zz\n", ["line 2", "'zz'", "not a number"]),
         (b"0.5,\n", ["line 1", "not a number"]),
         (b"0.5,1_0\n", ["line 1", "'1_0'", "not a number"]),
@@ -92,13 +94,13 @@ def test_points_outside_are_counted_and_the_ends_are_inside(model, tmp_path):
         (b"1" * 2_000_000, ["line 1", "longer"]),
     ],
 )
-def test_bad_csv(model, tmp_path, content, words):
+def test_invalid_csv(model, tmp_path, content, parts):
     (tmp_path / "in.csv").write_bytes(content)
-    fails(model, tmp_path, "in.csv", words)
+    check_failure(model, tmp_path, "in.csv", parts)
 
 
 @pytest.mark.parametrize(
-    ("array", "words"),
+    ("array", "parts"),
     [
         (np.zeros((0, 2)), ["no points"]),
         (np.zeros((3, 3)), ["(3, 3)", "(n, 2)"]),
@@ -109,30 +111,30 @@ def test_bad_csv(model, tmp_path, content, words):
         (np.array([[0.0, 0.0], [0.0, np.nan]]), ["row 1", "finite"]),
     ],
 )
-def test_bad_npy(model, tmp_path, array, words):
+def test_invalid_npy(model, tmp_path, array, parts):
     np.save(tmp_path / "in.npy", array)
-    fails(model, tmp_path, "in.npy", words)
+    check_failure(model, tmp_path, "in.npy", parts)
 
 
-def test_a_pickled_or_damaged_npy_is_never_executed(model, tmp_path):
+def test_a_pickled_or_truncated_npy_is_rejected(model, tmp_path):
     np.save(tmp_path / "in.npy", np.array([[print, 1]], object), allow_pickle=True)
-    fails(model, tmp_path, "in.npy", ["type object", "real numbers"])
-    np.save(tmp_path / "whole.npy", np.zeros((100, 2)))
+    check_failure(model, tmp_path, "in.npy", ["type object", "real numbers"])
+    np.save(tmp_path / "complete.npy", np.zeros((100, 2)))
     for length in (0, 5, 60, 200, 1700):
-        (tmp_path / "in.npy").write_bytes((tmp_path / "whole.npy").read_bytes()[:length])
-        fails(model, tmp_path, "in.npy", ["not a readable .npy"])
+        (tmp_path / "in.npy").write_bytes((tmp_path / "complete.npy").read_bytes()[:length])
+        check_failure(model, tmp_path, "in.npy", ["not a readable .npy"])
 
 
-def test_names_that_are_no_point_files(model, tmp_path):
-    fails(model, tmp_path, "missing.csv", ["no such file"])
+def test_paths_that_are_not_files_of_points(model, tmp_path):
+    check_failure(model, tmp_path, "missing.csv", ["no such file"])
     (tmp_path / "folder.csv").mkdir()
-    fails(model, tmp_path, "folder.csv", ["no such file"])
+    check_failure(model, tmp_path, "folder.csv", ["no such file"])
     (tmp_path / "in.txt").write_text("0,0")
-    fails(model, tmp_path, "in.txt", ["'.txt'", ".csv or .npy"])
+    check_failure(model, tmp_path, "in.txt", ["'.txt'", ".csv or .npy"])
 
 
-def fails(model, folder, name, words):
-    """One line with these words; an old output is left as it was, and nothing else is left behind."""
+def check_failure(model, folder, name, parts):
+    """Check that the message is one line with these parts, and that an earlier output file is left unchanged."""
     out = folder / "out.csv"
     out.write_text("old")
     with pytest.raises(PointsError) as caught:
@@ -140,8 +142,8 @@ def fails(model, folder, name, words):
     message = str(caught.value)
     assert "\n" not in message
     assert name in message
-    for word in words:
-        assert word in message
+    for part in parts:
+        assert part in message
     assert out.read_text() == "old"
     assert not list(folder.glob(".out*"))
 

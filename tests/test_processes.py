@@ -1,4 +1,4 @@
-"""Two processes on one machine, by JAX's own runtime: the numbers of one process, and what happens when one dies."""
+"""Two processes with JAX's runtime: they get the results of one process, and resume after one of them is killed."""
 
 import json
 import os
@@ -25,13 +25,13 @@ terms = {
 decay = kd.Problem(name="decay", axes=("t",), fields=("u",), lower=(0.0,), upper=(1.0,), terms=terms)
 """
 
-BEGIN = (
+PREAMBLE = (
     """
 import sys
 import jax
 import kdpinn_jax as kd
 
-port, rank, out, teaching = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
+port, rank, out, adam_steps = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_enable_x64", True)
 jax.distributed.initialize(f"localhost:{port}", 2, rank, heartbeat_timeout_seconds=10)
@@ -40,52 +40,52 @@ assert jax.device_count() == 4
     + PROBLEM
 )
 
-#: A teacher with its points split over all devices, and a sweep of its students.
+#: A teacher with its points divided among all devices, and a sweep of its students.
 TRAIN = """
 network, short = kd.MLP((4,)), (kd.LevenbergMarquardt(5),)
 teacher = kd.train_teacher(
     decay,
     jax.random.key(0),
     network=network,
-    stages=(kd.Adam(int(teaching), 1e-2), *short),
+    stages=(kd.Adam(int(adam_steps), 1e-2), *short),
     devices=jax.devices(),
     checkpoint=kd.Checkpoint(out + "/teacher", every=0.05),
 )
-made, ours = kd.members(teacher, seed=range(3)), {"network": network, "imitate": (kd.Adam(20),), "stages": short}
-students = kd.sweep(teacher, made, **ours, checkpoint=kd.Checkpoint(out + "/sweep"))
+members, options = kd.members(teacher, seed=range(3)), {"network": network, "imitate": (kd.Adam(20),), "stages": short}
+students = kd.sweep(teacher, members, **options, checkpoint=kd.Checkpoint(out + "/sweep"))
 if jax.process_index() == 0:
     for i, model in enumerate((teacher, *students)):
         kd.save(model, f"{out}/{i}.safetensors")
 """
 
 
-#: Ctrl-C in the first process alone, which its second record sees.
-PRESSED = """
+#: Ctrl-C in the first process alone, during its second record.
+INTERRUPT = """
 import itertools, signal
-looks = itertools.count()
+records = itertools.count()
 def monitor(params):
-    if next(looks) == 1 and rank == 0:
+    if next(records) == 1 and rank == 0:
         signal.raise_signal(signal.SIGINT)
     return 0.5
 target = kd.objective(decay, kd.MLP((4,)))
 params = kd.init_params(decay, target.network, jax.random.key(0))
 try:
-    kd.fit(target, params, jax.random.key(1), (kd.Adam(int(teaching)),), record_every=5, monitor=monitor,
+    kd.fit(target, params, jax.random.key(1), (kd.Adam(int(adam_steps)),), record_every=5, monitor=monitor,
            devices=jax.devices())
-except kd.TrainingInterrupted as stop:
-    print(stop, file=sys.stderr)
+except kd.TrainingInterrupted as error:
+    print(error, file=sys.stderr)
 """
 
 
 @pytest.fixture
 def start(tmp_path):
-    """(rank, port, steps of Adam, what it does) -> a process of two."""
+    """(rank, port, Adam steps, script) -> one of the two processes."""
     root, started = str(Path(__file__).parents[1]), []
 
-    def start(rank, port, teaching, script=TRAIN):
-        words = [sys.executable, "-c", BEGIN + script, port, rank, tmp_path, teaching]
+    def start(rank, port, adam_steps, script=TRAIN):
+        command = [sys.executable, "-c", PREAMBLE + script, port, rank, tmp_path, adam_steps]
         environment = os.environ | {"PYTHONPATH": root}
-        started.append(subprocess.Popen(list(map(str, words)), env=environment, stderr=PIPE, text=True))
+        started.append(subprocess.Popen(list(map(str, command)), env=environment, stderr=PIPE, text=True))
         return started[-1]
 
     yield start
@@ -101,62 +101,63 @@ def free_port():
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_numbers_of_one(start, tmp_path):
-    """One dies in the middle, the other one stops and says why; started again, they go on and end."""
+def test_two_processes_resume_and_get_the_results_of_one(start, tmp_path):
+    """When one process is killed, the other stops and reports why; started again, both resume and finish."""
     port = free_port()
     first, second = (start(rank, port, 400) for rank in (0, 1))
-    end = time.monotonic() + 120
+    deadline = time.monotonic() + 120
     while not (tmp_path / "teacher" / "latest.safetensors").exists():
         assert first.poll() is None, first.communicate()
-        assert time.monotonic() < end
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     second.send_signal(signal.SIGKILL)
-    _, words = first.communicate(timeout=120)
+    _, stderr = first.communicate(timeout=120)
     assert first.returncode != 0
-    assert "another task died" in words or "Connection closed by peer" in words, words
+    assert "another task died" in stderr or "Connection closed by peer" in stderr, stderr
     assert not (tmp_path / "0.safetensors").exists()
 
     port = free_port()
     for process in [start(rank, port, 400) for rank in (0, 1)]:
-        _, words = process.communicate(timeout=120)
-        assert process.returncode == 0, words
+        _, stderr = process.communicate(timeout=120)
+        assert process.returncode == 0, stderr
     network, short = kd.MLP((4,)), (kd.LevenbergMarquardt(5),)
-    ours = {"kd": kd}
-    exec(PROBLEM, ours)
+    namespace = {"kd": kd}
+    exec(PROBLEM, namespace)
+    decay = namespace["decay"]
     stages = (kd.Adam(400, 1e-2), *short)
-    teacher = kd.train_teacher(ours["decay"], jax.random.key(0), network=network, stages=stages)
+    teacher = kd.train_teacher(decay, jax.random.key(0), network=network, stages=stages)
     z = np.linspace(0, 1, 9)[:, None]
-    found = [kd.load(tmp_path / f"{i}.safetensors", problem=ours["decay"]) for i in range(4)]
-    np.testing.assert_allclose(found[0](z), teacher(z), rtol=1e-6)
-    for i, student in enumerate(found[1:]):
+    models = [kd.load(tmp_path / f"{i}.safetensors", problem=decay) for i in range(4)]
+    np.testing.assert_allclose(models[0](z), teacher(z), rtol=1e-6)
+    for i, student in enumerate(models[1:]):
         alone = kd.distill(teacher, jax.random.key(i), network=network, imitate=(kd.Adam(20),), stages=short)
         np.testing.assert_allclose(student(z), alone(z), rtol=1e-5)
 
 
 @pytest.mark.slow
 def test_the_command_line_under_a_launcher(tmp_path):
-    """Started as Open MPI starts them: both train, the first one writes, and its stdout is the result alone."""
+    """Started as by Open MPI, both processes train, and only the first writes files and prints the result."""
     launcher = {"OMPI_MCA_orte_hnp_uri": "4096.0;tcp://127.0.0.1:1", "OMPI_COMM_WORLD_SIZE": "2"}
     launcher |= {"JAX_COORDINATOR_PORT": free_port(), "JAX_PLATFORMS": "cpu"}
-    words = ["sweep", "burgers", "--vary", "seed=0:2", "--layers", "3", "--preset", "quick", "--devices", "1"]
-    words += ["--distributed", "--quiet", "--json", "--out", tmp_path / "sweep"]
+    arguments = ["sweep", "burgers", "--vary", "seed=0:2", "--layers", "3", "--preset", "quick", "--devices", "1"]
+    arguments += ["--distributed", "--quiet", "--json", "--out", tmp_path / "sweep"]
     started = []
     for rank in range(2):
-        own = launcher | {"OMPI_COMM_WORLD_RANK": rank, "OMPI_COMM_WORLD_LOCAL_RANK": rank}
-        environment = os.environ | {name: str(value) for name, value in own.items()}
-        command = [sys.executable, "-m", "kdpinn_jax", *map(str, words)]
+        variables = launcher | {"OMPI_COMM_WORLD_RANK": rank, "OMPI_COMM_WORLD_LOCAL_RANK": rank}
+        environment = os.environ | {name: str(value) for name, value in variables.items()}
+        command = [sys.executable, "-m", "kdpinn_jax", *map(str, arguments)]
         started.append(subprocess.Popen(command, env=environment, stdout=PIPE, stderr=PIPE, text=True))
-    (first, words), (second, _) = (process.communicate(timeout=120) for process in started)
+    (first, stderr), (second, _) = (process.communicate(timeout=120) for process in started)
     rows = json.loads(first), json.loads((tmp_path / "sweep" / "sweep.json").read_text())["members"]
-    assert rows[0] == rows[1], words
+    assert rows[0] == rows[1], stderr
     assert [row["seed"] for row in rows[0]] == [0, 1]
     assert all(row["relative_l2"] < 0.5 for row in rows[0])
     assert second == ""
 
 
 @pytest.mark.slow
-def test_ctrl_c_in_the_first_stops_all_at_one_record(start):
+def test_ctrl_c_in_the_first_process_stops_both_at_the_same_record(start):
     port = free_port()
-    for process in [start(rank, port, 400, PRESSED) for rank in (0, 1)]:
-        _, words = process.communicate(timeout=120)
-        assert "interrupted at step 10 of 400" in words, words
+    for process in [start(rank, port, 400, INTERRUPT) for rank in (0, 1)]:
+        _, stderr = process.communicate(timeout=120)
+        assert "interrupted at step 10 of 400" in stderr, stderr

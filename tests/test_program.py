@@ -1,4 +1,4 @@
-"""Every operation of a traced program, said by JAX, NumPy, ONNX Runtime and C, against JAX's own in float64."""
+"""Every operation of a traced program, as evaluated by each backend, agrees with JAX's own in float64."""
 
 import shutil
 from dataclasses import replace
@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 import kdpinn_jax as kd
-from kdpinn_jax.serving import xla as _on_xla
+from kdpinn_jax.serving import xla
 from kdpinn_jax.serving.bench._python import with_jax, with_numpy
 from kdpinn_jax.serving.program import POINTWISE
 from kdpinn_jax.serving.trace import trace
 
 lax = jax.lax
-#: An expression of x ∈ (−2, 2) and y ∈ (0.1, 0.9) for every operation a program may hold.
+#: An expression of x ∈ (−2, 2) and y ∈ (0.1, 0.9) for every operation of a program.
 EXPRESSIONS = {
     "abs": lambda x, y: lax.abs(x),
     "acos": lambda x, y: lax.acos(y),
@@ -66,11 +66,11 @@ EXPRESSIONS = {
     "tanh": lambda x, y: lax.tanh(x),
     "xor": lambda x, y: jnp.where((x > 0) ^ (y > 0.5), x, y),
 }
-NAMES = tuple(f"f{i}" for i in range(len(EXPRESSIONS)))
+FIELDS = tuple(f"f{i}" for i in range(len(EXPRESSIONS)))
 
 
-def every(z):
-    """All of them, of numbers and, with a vector of four lanes, of vectors."""
+def all_expressions(z):
+    """All expressions, each of numbers plus one of vectors with four lanes."""
     x, y = z[0], z[1]
     lanes = jnp.asarray([1.0, 0.5, 0.7, 0.9])
     return jnp.stack([f(x, y) + jnp.sum(f(lanes * x, lanes * y) * lanes) for f in EXPRESSIONS.values()])
@@ -83,43 +83,43 @@ def points():
 
 @pytest.fixture(scope="module")
 def exact(points):
-    return np.asarray(jax.jit(jax.vmap(every))(points.astype(np.float64)))
+    return np.asarray(jax.jit(jax.vmap(all_expressions))(points.astype(np.float64)))
 
 
 @pytest.fixture(scope="module")
 def model(heat):
     problem = replace(
-        heat, lower=(-2.0, 0.1), upper=(2.0, 0.9), fields=NAMES, terms={}, weights={}, reference=None, enforced=(),
-        headline=None, outputs=1, ansatz=lambda net, z, c: every(z),
+        heat, lower=(-2.0, 0.1), upper=(2.0, 0.9), fields=FIELDS, terms={}, weights={}, reference=None, enforced=(),
+        headline=None, outputs=1, ansatz=lambda net, z, c: all_expressions(z),
     )  # fmt: skip
     network = kd.objective(problem, kd.MLP((3,))).network
     return kd.Model(problem, network, kd.init_params(problem, network, jax.random.key(0)), dict(heat.coefficients))
 
 
-def check(found, exact, tolerance=4e-6):
-    for name, got, want in zip(EXPRESSIONS, np.asarray(found).T, exact.T, strict=True):
-        np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance, err_msg=name)
+def check(values, exact, tolerance=4e-6):
+    for name, computed, expected in zip(EXPRESSIONS, np.asarray(values).T, exact.T, strict=True):
+        np.testing.assert_allclose(computed, expected, rtol=tolerance, atol=tolerance, err_msg=name)
 
 
-def test_the_expressions_are_all_the_operations():
+def test_the_expressions_contain_every_operation():
     assert set(EXPRESSIONS) == set(POINTWISE)
-    assert {node.operation for node in trace(every, 2).nodes} >= set(POINTWISE)
+    assert {node.operation for node in trace(all_expressions, 2).nodes} >= set(POINTWISE)
 
 
 @pytest.mark.slow
 def test_xla(points, exact):
-    program = trace(every, 2)
-    check(jax.jit(lambda z: _on_xla.run(program, z))(points), exact)
-    check(jax.jit(lambda z: _on_xla.run(program, z))(points.astype(np.float64)), exact, 1e-12)
+    program = trace(all_expressions, 2)
+    check(jax.jit(lambda z: xla.run(program, z))(points), exact)
+    check(jax.jit(lambda z: xla.run(program, z))(points.astype(np.float64)), exact, 1e-12)
 
 
 def test_numpy(points, exact):
-    check(with_numpy(trace(every, 2))(points), exact)
+    check(with_numpy(trace(all_expressions, 2))(points), exact)
 
 
 @pytest.mark.slow
 def test_jax_operation_by_operation(points, exact):
-    check(with_jax(trace(every, 2))(jnp.asarray(points)), exact)
+    check(with_jax(trace(all_expressions, 2))(jnp.asarray(points)), exact)
 
 
 @pytest.mark.slow
@@ -137,18 +137,18 @@ def test_c(model, points, exact, tmp_path, dtype):
     pytest.importorskip("cffi")
     kd.export_c(model, tmp_path)
     compiled = kd.load_compiled(tmp_path, dtype=dtype)
-    z = np.concatenate([points, points]).astype(dtype)  # a block, and one by one
+    z = np.concatenate([points, points]).astype(dtype)  # a block, and a remainder point by point
     check(compiled(z), np.concatenate([exact, exact]), 4e-6 if dtype == np.float32 else 1e-12)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_tanh_is_as_accurate_as_laxs(dtype):
-    """The rational function, its first and its second derivative as traced programs have them."""
+def test_tanh_is_as_accurate_as_that_of_lax(dtype):
+    """The rational function, and its derivative in terms of it, as they occur in traced programs."""
     x = np.linspace(-12, 12, 20_001)
     t = np.tanh(x)
     program = trace(lambda z: jnp.stack([lax.tanh(z[0]), 1 - lax.tanh(z[0]) ** 2]), 1)
-    found = np.asarray(jax.jit(lambda z: _on_xla.run(program, z))(x[:, None].astype(dtype)))
-    allowed = 3e-7 if dtype == np.float32 else 1e-15
-    rounding = np.abs(x.astype(dtype) - x) * (1 - t**2)  # the argument's own
-    assert np.all(np.abs(found[:, 0] - t) <= allowed + rounding)
-    assert np.all(np.abs(found[:, 1] - (1 - t**2)) <= 2 * allowed + 2 * rounding)
+    computed = np.asarray(jax.jit(lambda z: xla.run(program, z))(x[:, None].astype(dtype)))
+    tolerance = 3e-7 if dtype == np.float32 else 1e-15
+    rounding = np.abs(x.astype(dtype) - x) * (1 - t**2)  # the effect of rounding the argument
+    assert np.all(np.abs(computed[:, 0] - t) <= tolerance + rounding)
+    assert np.all(np.abs(computed[:, 1] - (1 - t**2)) <= 2 * tolerance + 2 * rounding)

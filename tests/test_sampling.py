@@ -1,4 +1,4 @@
-"""Samplers: bounds, balance, unbiasedness, and the law of the adaptive choice."""
+"""Samplers stay in bounds, are balanced and unbiased; adaptive resampling has the stated distribution."""
 
 import hypothesis.strategies as st
 import jax
@@ -17,7 +17,7 @@ intervals = st.tuples(st.floats(-1e3, 1e3), st.one_of(st.just(0.0), st.floats(1e
 
 
 @given(st.lists(intervals, min_size=2, max_size=2), st.sampled_from(DESIGNS), st.integers(0, 2**31), st.booleans())
-def test_points_stay_in_the_box(sides, design, seed, double):
+def test_points_lie_in_the_box(sides, design, seed, double):
     lower = [a for a, _ in sides]
     upper = [a + width for a, width in sides]
     with jax.enable_x64(double):
@@ -35,7 +35,7 @@ def test_points_stay_in_the_box(sides, design, seed, double):
 
 
 @pytest.mark.parametrize("n", [1, 3])
-def test_every_design_gives_the_count_asked_for(n):
+def test_every_design_draws_n_points(n):
     for design in DESIGNS:
         assert kd.box((0,), (1,), design)(jax.random.key(0), n).shape == (n, 1)
 
@@ -47,12 +47,12 @@ def test_latin_hypercube_has_one_point_in_each_slice(n):
     for column in unit.T:
         assert sorted(np.floor(column * n)) == list(range(n))
     if n == 37:
-        assert not np.array_equal(np.argsort(unit[:, 0]), np.argsort(unit[:, 1]))  # the axes are shuffled apart
+        assert not np.array_equal(np.argsort(unit[:, 0]), np.argsort(unit[:, 1]))  # the axes are shuffled independently
 
 
 @pytest.mark.parametrize("k", [3, 6])
 def test_sobol_is_a_net(k):
-    """2^k points in the square: one in each dyadic box of area 2^−k, whatever the random shift."""
+    """Of 2^k points in the square, one lies in each dyadic box of area 2^−k, for any random shift."""
     z = np.asarray(kd.box((0, 0), (1, 1), "sobol")(jax.random.key(5), 2**k))
     for i in range(k + 1):
         boxes = {tuple(b) for b in np.floor(z * [2**i, 2 ** (k - i)]).astype(int)}
@@ -60,22 +60,22 @@ def test_sobol_is_a_net(k):
 
 
 def integration_errors(design):
-    """Errors of the mean of exp(x) sin(πy) over 512 points, for 16 keys."""
+    """Errors of the mean of exp(x) sin(πy) over 512 points, one for each of 16 keys."""
     sampler = kd.box((0, 0), (1, 1), design)
     z = jax.vmap(lambda key: sampler(key, 512))(jax.random.split(jax.random.key(1), 16))
     exact = (np.e - 1) * 2 / np.pi
     return np.mean(np.exp(z[..., 0]) * np.sin(np.pi * z[..., 1]), axis=1) - exact
 
 
-def test_sobol_integrates_far_better_than_chance():
-    sizes = {design: np.sqrt(np.mean(integration_errors(design) ** 2)) for design in DESIGNS}
-    assert sizes["sobol"] < sizes["uniform"] / 10
-    assert sizes["latin_hypercube"] < sizes["uniform"]
+def test_sobol_integrates_more_accurately_than_uniform_points():
+    rms = {design: np.sqrt(np.mean(integration_errors(design) ** 2)) for design in DESIGNS}
+    assert rms["sobol"] < rms["uniform"] / 10
+    assert rms["latin_hypercube"] < rms["uniform"]
 
 
 @pytest.mark.parametrize("design", DESIGNS)
 def test_mean_over_keys_is_unbiased(design):
-    """Each draw is uniform by itself: over 4000 keys the mean of x² y is 1/3 · 1/2 within its own scatter."""
+    """Each draw is uniform: over 4000 keys the mean of x² y is 1/3 · 1/2 within four standard errors."""
     sampler = kd.box((0, 0), (1, 1), design)
     z = jax.vmap(lambda key: sampler(key, 3))(jax.random.split(jax.random.key(2), 4000))
     means = np.mean(np.asarray(z[..., 0] ** 2 * z[..., 1]), axis=1)
@@ -83,14 +83,14 @@ def test_mean_over_keys_is_unbiased(design):
 
 
 @pytest.mark.parametrize("design", DESIGNS)
-def test_keys(design):
+def test_draws_depend_only_on_the_key(design):
     sampler = kd.box((0, 0), (1, 1), design)
-    same = [np.asarray(sampler(jax.random.key(7), 16)) for _ in range(2)]
-    np.testing.assert_array_equal(*same)
-    assert not np.any(same[0] == np.asarray(sampler(jax.random.key(8), 16)))
+    draw, repeated, other = (np.asarray(sampler(jax.random.key(seed), 16)) for seed in (7, 7, 8))
+    np.testing.assert_array_equal(draw, repeated)
+    assert not np.any(draw == other)
 
 
-def test_union_shares_the_count():
+def test_union_divides_the_points_evenly():
     sampler = kd.union(*(kd.box((i,), (i + 0.5,)) for i in range(3)))
     for n in (1, 2, 7, 9):
         z = np.asarray(sampler(jax.random.key(0), n))
@@ -101,39 +101,39 @@ def test_union_shares_the_count():
         assert list(counts) == sorted(counts, reverse=True)
 
 
-def test_faces_lie_on_faces():
+def test_faces_divide_the_points_evenly():
     lower, upper = (0.0, -1.0, 2.0), (1.0, 1.0, 5.0)
     z = np.asarray(kd.faces(lower, upper, axes=(1, 2))(jax.random.key(0), 40))
-    on = [z[:, axis] == end[axis] for axis in (1, 2) for end in (lower, upper)]
-    assert [int(face.sum()) for face in on] == [10, 10, 10, 10]
-    assert np.all(np.sum(on, axis=0) == 1)
+    on_face = [z[:, axis] == end[axis] for axis in (1, 2) for end in (lower, upper)]
+    assert [int(mask.sum()) for mask in on_face] == [10, 10, 10, 10]
+    assert np.all(np.sum(on_face, axis=0) == 1)
     assert np.all((z >= lower) & (z <= upper))
 
 
-def test_adaptive_choice_has_the_stated_law():
-    """p ∝ |r|/mean|r| + 1: systematic resampling takes an index ⌊n p⌋ or ⌈n p⌉ times, n p times in the mean."""
-    sizes = np.array([0.0, 1.0, 2.0, 5.0])
-    p = sizes / sizes.mean() + 1
+def test_adaptive_resampling_has_the_stated_distribution():
+    """p ∝ |r|/mean|r| + 1: systematic resampling takes an index ⌊n p⌋ or ⌈n p⌉ times, n p times on average."""
+    residuals = np.array([0.0, 1.0, 2.0, 5.0])
+    p = residuals / residuals.mean() + 1
     p /= p.sum()
     keys = jax.random.split(jax.random.key(4), 4000)
     for n in (1, 3):
-        chosen, weights = jax.vmap(lambda key, n=n: importance_resample(key, jnp.asarray(sizes), n))(keys)
+        chosen, weights = jax.vmap(lambda key, n=n: importance_resample(key, jnp.asarray(residuals), n))(keys)
         times = np.stack([np.sum(np.asarray(chosen) == i, axis=1) for i in range(4)], axis=1)
         assert np.all((times >= np.floor(n * p)) & (times <= np.ceil(n * p)))
         np.testing.assert_allclose(times.mean(axis=0), n * p, atol=4 * np.sqrt(0.25 / len(keys)))
         np.testing.assert_allclose(weights, (1 / (4 * p))[np.asarray(chosen)], rtol=1e-12)
 
 
-def test_weighted_choice_is_unbiased():
-    """Whatever the sizes, the weighted mean over the chosen has the mean over all as its expectation."""
-    sizes, values = (np.random.default_rng(seed).exponential(size=50) for seed in (0, 1))
+def test_importance_weights_make_resampling_unbiased():
+    """The expectation of the weighted mean over the chosen points is the mean over all points, for any residuals."""
+    residuals, values = (np.random.default_rng(seed).exponential(size=50) for seed in (0, 1))
     keys = jax.random.split(jax.random.key(5), 4000)
-    chosen, weights = jax.vmap(lambda key: importance_resample(key, jnp.asarray(sizes), 10))(keys)
+    chosen, weights = jax.vmap(lambda key: importance_resample(key, jnp.asarray(residuals), 10))(keys)
     means = np.mean(np.asarray(weights) * values[np.asarray(chosen)], axis=1)
     assert abs(means.mean() - values.mean()) < 4 * means.std() / np.sqrt(len(keys))
 
 
-def test_no_residual_at_all_is_a_uniform_choice():
+def test_resampling_is_uniform_if_all_residuals_are_zero():
     keys = jax.random.split(jax.random.key(9), 4000)
     chosen, weights = jax.vmap(lambda key: importance_resample(key, jnp.zeros(4), 1))(keys)
     times = np.bincount(np.asarray(chosen)[:, 0], minlength=4)
@@ -143,7 +143,7 @@ def test_no_residual_at_all_is_a_uniform_choice():
 
 @pytest.mark.slow
 def test_adaptive_points_prefer_large_residuals(decay):
-    """|r| = 2 right of the middle and 0 left of it: densities 3 and 1, so three quarters lie on the right."""
+    """|r| = 2 right of the middle and 0 left of it: the densities are 3 : 1, so three quarters lie on the right."""
     step = kd.Term(kd.box((0,), (1,)), lambda u, z, c: jnp.where(z > 0.5, 2.0, 0.0), count=1500)
     target = kd.objective(decay, terms={"jump": step})
     params = kd.init_params(decay, target.network, jax.random.key(0))
@@ -156,14 +156,14 @@ def test_adaptive_points_prefer_large_residuals(decay):
         "residual": (32, 1),
         "initial": (1, 1),
     }
-    # weighed, they give the mean square of points drawn evenly: half of 2²
+    # With the importance weights the mean square is that of evenly drawn points, half of 2².
     assert set(points.importance) == {"jump"}
     assert float(kd.mean_squares(target, params, points)["jump"]) == pytest.approx(2.0, rel=0.01)
 
 
 @pytest.mark.slow
-def test_renewal(decay):
-    """All points new in the warm phase and at its end, unweighed; then the oldest fifth goes at every draw."""
+def test_renewal_of_adaptive_points(decay):
+    """All points are redrawn until the warm phase ends, with equal weights before its end; then a quarter each time."""
     target = kd.objective(decay)
     params = kd.init_params(decay, target.network, jax.random.key(0))
     sampling = kd.Sampling(every=10, adaptive=("residual",), replace=0.25, warm=20, unbiased=True, share=0.5)
@@ -175,18 +175,18 @@ def test_renewal(decay):
         before, points = points, renew(target, sampling, params, jax.random.key(step), points, jnp.asarray(step))
         old, new = (np.asarray(p.rows["residual"])[:, 0] for p in (before, points))
         kept.append(int(np.isin(new, old).sum()))
-        if kept[-1]:  # every fourth row takes its turn, and keeps its place and weight for four draws
-            stays = np.arange(16) % 4 != step // 10 % 4
-            np.testing.assert_array_equal(new[stays], old[stays])
-            weights = [np.asarray(p.importance["residual"])[stays] for p in (before, points)]
+        if kept[-1]:  # a quarter of the rows is replaced; the others keep their positions and weights
+            unchanged = np.arange(16) % 4 != step // 10 % 4
+            np.testing.assert_array_equal(new[unchanged], old[unchanged])
+            weights = [np.asarray(p.importance["residual"])[unchanged] for p in (before, points)]
             np.testing.assert_array_equal(*weights)
         assert np.all(np.asarray(points.importance["residual"]) == 1) == (step < 20)
     assert kept == [0, 0, 12, 12]
 
 
 @pytest.mark.slow
-def test_renewal_keeps_the_shares_of_a_union_and_all_data(heat):
-    """However often a fifth of the points is replaced: four sides keep two points each, and measured values stay."""
+def test_renewal_preserves_unions_and_measured_data(heat):
+    """A fifth of the points is replaced repeatedly: the four sides keep two points each, and the data all rows."""
     z = np.random.default_rng(0).uniform(0, 1, (40, 2))
     sides = kd.Term(kd.faces((0, 0), (1, 1), axes=(0, 1)), kd.dirichlet(0.0), count=8)
     target = kd.objective(heat, terms={"sides": sides, "data": kd.data(z, z[:, :1])})
@@ -201,7 +201,7 @@ def test_renewal_keeps_the_shares_of_a_union_and_all_data(heat):
 
 
 @pytest.mark.slow
-def test_a_residual_that_is_no_number_somewhere_is_not_all_that_is_drawn(decay):
+def test_nan_residuals_do_not_attract_all_points(decay):
     hole = kd.Term(kd.box((0,), (1,)), lambda u, z, c: jnp.where(z > 0.9, jnp.nan, 1.0), count=50)
     target = kd.objective(decay, terms={"hole": hole})
     params = kd.init_params(decay, target.network, jax.random.key(0))
@@ -210,12 +210,12 @@ def test_a_residual_that_is_no_number_somewhere_is_not_all_that_is_drawn(decay):
     assert len(np.unique(np.asarray(points.rows["hole"]))) == 50
 
 
-def test_errors(decay, unchecked):
+def test_invalid_arguments(decay, unchecked):
     with pytest.raises(ValueError, match="lower has 2 numbers and upper 1"):
         kd.box((0, 0), (1,))
     with pytest.raises(ValueError, match="expected one per axis in each"):
         kd.box((), ())
-    with pytest.raises(ValueError, match=r"must not exceed.*swap them"):
+    with pytest.raises(ValueError, match=r"must not exceed.*swap the ends"):
         kd.box((0, 1), (1, 0))
     with pytest.raises(ValueError, match="must not exceed"):
         kd.box((0,), (float("nan"),))
@@ -225,7 +225,7 @@ def test_errors(decay, unchecked):
         kd.Sampling(every=-1)
     with pytest.raises(ValueError, match="candidates=0 must be at least 1"):
         kd.Sampling(candidates=0)
-    with pytest.raises(ValueError, match="replace=0 must be above 0 and at most 1"):
+    with pytest.raises(ValueError, match="replace=0 must be greater than 0 and at most 1"):
         kd.Sampling(replace=0)
     with pytest.raises(ValueError, match=r"share=1\.5"):
         kd.Sampling(share=1.5)

@@ -1,4 +1,4 @@
-"""The self-scaled Broyden stage: its matrix is an inverse Hessian, its steps fall, and its endings tell the truth."""
+"""The self-scaled Broyden stage: inverse Hessian, line search, descent, and the status after failures."""
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ def flat(tree):
 
 @pytest.fixture(scope="module")
 def start(decay):
-    """An objective, initial parameters, fixed points."""
+    """An objective, initial parameters and fixed points."""
     target = kd.objective(decay)
     return (
         target,
@@ -30,8 +30,8 @@ def start(decay):
 
 
 @pytest.fixture(scope="module")
-def walk(start):
-    """The first forty steps on fixed points: (s, y, the step) of each. One trace."""
+def steps(start):
+    """The first forty steps on fixed points, (s, y, the ``StageStep``) of each, with one trace."""
     target, params, points = start
     state = init(target, params, points)
     steps = []
@@ -44,7 +44,7 @@ def walk(start):
 
 
 def test_solves_the_equation(decay):
-    """Points renewed twice, H kept."""
+    """The points are redrawn twice, and H is kept."""
     stages = (kd.SSBroyden(150, sampling=kd.Sampling(every=50)),)
     model = kd.train_teacher(decay, jax.random.key(0), stages=stages)
     assert np.max(np.abs(np.asarray(model(T)) - np.exp(-T))) < 1e-4
@@ -52,29 +52,29 @@ def test_solves_the_equation(decay):
 
 
 @pytest.mark.slow
-def test_never_climbs(start, walk):
-    losses = [float(kd.loss(*start)), *(float(new.loss) for _, _, new in walk)]
+def test_no_step_raises_the_loss(start, steps):
+    losses = [float(kd.loss(*start)), *(float(new.loss) for _, _, new in steps)]
     assert np.all(np.diff(losses) < 0)
     assert losses[-1] < 1e-4 * losses[0]
 
 
-def test_secant_equation(walk):
-    """H y = s, the inverse of B s = y."""
-    for s, y, new in walk:
+def test_secant_equation(steps):
+    """H y = s."""
+    for s, y, new in steps:
         np.testing.assert_allclose(np.asarray(new.state.inverse) @ y, s, rtol=0, atol=1e-9 * np.linalg.norm(s))
 
 
-def test_inverse_is_symmetric_and_positive_definite(walk):
-    for _, _, new in walk:
+def test_inverse_is_symmetric_and_positive_definite(steps):
+    for _, _, new in steps:
         inverse = np.asarray(new.state.inverse)
         np.testing.assert_array_equal(inverse, inverse.T)
         assert np.linalg.eigvalsh(inverse)[0] > 0
 
 
-def test_state_is_of_the_parameters(start, walk):
-    """Value, gradient and direction are handed on from step to step, not computed anew."""
+def test_state_matches_the_parameters(start, steps):
+    """The state carries value, gradient and direction from step to step; they equal freshly computed ones."""
     target, _, points = start
-    for _, _, new in walk:
+    for _, _, new in steps:
         (value, _), gradient = kd.loss_and_grad(target, new.params, points)
         state = new.state
         assert float(new.loss) == pytest.approx(float(value), rel=1e-12)
@@ -83,9 +83,9 @@ def test_state_is_of_the_parameters(start, walk):
         np.testing.assert_allclose(state.direction, newton, rtol=0, atol=1e-9 * np.linalg.norm(newton))
 
 
-def test_renew_keeps_the_inverse(start, walk):
+def test_renew_keeps_the_inverse(start, steps):
     target, _, _ = start
-    new, fresh = walk[-1][2], kd.sample(target, jax.random.key(2))
+    new, fresh = steps[-1][2], kd.sample(target, jax.random.key(2))
     state = STAGE.renew(target, new.params, new.state, fresh)
     (value, _), gradient = kd.loss_and_grad(target, new.params, fresh)
     np.testing.assert_array_equal(state.inverse, new.state.inverse)
@@ -94,8 +94,8 @@ def test_renew_keeps_the_inverse(start, walk):
 
 
 @pytest.mark.parametrize("size", [2, 5])
-def test_minimum_of_a_quadratic_in_n_steps(size):
-    """½ xᵀAx with exact line searches: the directions of Broyden's family are conjugate, however H is scaled."""
+def test_a_quadratic_is_minimised_in_n_steps(size):
+    """With exact line searches on ½ xᵀAx, the directions of Broyden's family are conjugate, however H is scaled."""
     q = np.linalg.qr(np.random.default_rng(0).normal(size=(size, size)))[0]
     hessian = jnp.asarray(q @ np.diag(np.geomspace(1, 30, size)) @ q.T)
     x = jnp.arange(1.0, size + 1)
@@ -130,37 +130,37 @@ def test_minimum_of_a_quadratic_in_n_steps(size):
         lambda a: jnp.cosh(a - 0.01),
         lambda a: -a / (a**2 + 2.0),  # Moré & Thuente (1994), eq. 5.1
         lambda a: (a + 0.004) ** 5 - 2 * (a + 0.004) ** 4,  # eq. 5.2
-        lambda a: -jnp.sqrt(a + 1e-3) + a - jnp.log(40.0 - a),  # nothing beyond 40
+        lambda a: -jnp.sqrt(a + 1e-3) + a - jnp.log(40.0 - a),  # not defined beyond 40
     ],
 )
-def test_line_search_meets_the_strong_wolfe_conditions(loss, first):
-    def at(length):
+def test_line_search_satisfies_the_strong_wolfe_conditions(loss, first):
+    def trial_at(length):
         slope = jax.grad(loss)(length)
         return ssbroyden._Trial(length, loss(length), {}, slope, slope[None])
 
-    start = at(jnp.asarray(0.0))
-    end, found = jax.jit(ssbroyden._line_search, static_argnums=0)(at, start, jnp.asarray(first))
-    assert bool(found)
+    start = trial_at(jnp.asarray(0.0))
+    end, satisfied = jax.jit(ssbroyden._line_search, static_argnums=0)(trial_at, start, jnp.asarray(first))
+    assert bool(satisfied)
     assert float(end.value) <= float(start.value + 1e-4 * end.length * start.slope)
     assert abs(float(end.slope)) <= 0.9 * abs(float(start.slope))
     assert float(end.value) == pytest.approx(float(loss(end.length)), rel=1e-12)
 
 
-def test_line_search_that_finds_nothing_gives_the_lowest_trial():
-    """A loss that falls for ever, faster and faster."""
+def test_a_failed_line_search_returns_the_lowest_trial():
+    """The loss falls without bound, faster and faster."""
 
-    def at(length):
+    def trial_at(length):
         return ssbroyden._Trial(length, -length - length**2, {}, -1 - 2 * length, jnp.ones(1))
 
-    end, found = ssbroyden._line_search(at, at(jnp.asarray(0.0)), jnp.asarray(1.0))
-    assert not bool(found)
+    end, satisfied = ssbroyden._line_search(trial_at, trial_at(jnp.asarray(0.0)), jnp.asarray(1.0))
+    assert not bool(satisfied)
     assert float(end.length) == ssbroyden.EXPANSION ** (ssbroyden.TRIALS - 1)
 
 
-def test_failed_searches(start, walk):
-    """The first makes H a multiple of the identity, the second in a row ends the stage; between them it recovers."""
+def test_failed_line_searches(start, steps):
+    """The first resets H to a multiple of the identity, from which the stage can recover; the second ends the stage."""
     target, _, points = start
-    new = walk[-1][2]
+    new = steps[-1][2]
     uphill = lambda state: state._replace(direction=state.gradient)
     once = step(target, new.params, uphill(new.state), points)
     np.testing.assert_array_equal(flat(once.params), flat(new.params))
@@ -178,7 +178,7 @@ def test_failed_searches(start, walk):
 
 
 @pytest.mark.slow
-def test_float32_solves_then_stalls_with_words(decay, float32):
+def test_float32_solves_the_equation_until_the_line_search_fails(decay, float32):
     target = kd.objective(decay)
     params = kd.init_params(decay, target.network, jax.random.key(0))
     stages = (kd.SSBroyden(20000, sampling=kd.Sampling()),)
@@ -193,26 +193,26 @@ def test_float32_solves_then_stalls_with_words(decay, float32):
 
 
 @pytest.mark.slow
-def test_vmap_gives_the_numbers_of_single_runs(decay, start):
-    """Members of other parameters and points, whose line searches are not equally long."""
+def test_vmap_equals_single_runs(decay, start):
+    """Members with different parameters and points, whose line searches have different lengths."""
     target = start[0]
     member = lambda k: (kd.init_params(decay, target.network, jax.random.key(k)), kd.sample(target, jax.random.key(k)))
     alone = [(params, init(target, params, points), points) for params, points in map(member, range(3))]
     together = jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone)
     step_all = jax.jit(jax.vmap(STAGE.step, in_axes=(None, 0, 0, 0)))
     for _ in range(12):
-        news = step_all(target, *together)
-        together = (news.params, news.state, together[2])
+        batch = step_all(target, *together)
+        together = (batch.params, batch.state, together[2])
         for i, (params, state, points) in enumerate(alone):
             new = step(target, params, state, points)
             alone[i] = (new.params, new.state, points)
-            assert float(news.loss[i]) == pytest.approx(float(new.loss), rel=1e-8)
+            assert float(batch.loss[i]) == pytest.approx(float(new.loss), rel=1e-8)
     for i, (params, state, _) in enumerate(alone):
         np.testing.assert_allclose(flat(jax.tree.map(lambda leaf, i=i: leaf[i], together[0])), flat(params), rtol=1e-6)
         np.testing.assert_allclose(together[1].inverse[i], state.inverse, rtol=1e-6, atol=1e-9)
 
 
-def test_bad_arguments():
+def test_arguments_and_defaults():
     with pytest.raises(ValueError, match="SSBroyden: steps=0 must be at least 1"):
         kd.SSBroyden(0)
     assert kd.SSBroyden().sampling.every == 200

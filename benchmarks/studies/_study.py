@@ -1,11 +1,11 @@
-"""What the studies share: a JSON a case, tables in docs/studies/, and one command line.
+"""Shared parts of the studies: one JSON file per case, tables in docs/studies/, and the command line.
 
-    python benchmarks/studies/NAME.py            # runs every case that has no result yet, writes page and picture
-    python benchmarks/studies/NAME.py --quick    # one seed and a second or two a training, nothing is kept
+    python benchmarks/studies/NAME.py            # run every case without a result, then write the page and the picture
+    python benchmarks/studies/NAME.py --quick    # one seed and one or two seconds per training; nothing is kept
     python benchmarks/studies/NAME.py --only burgers
 
-Results are kept in benchmarks/results/studies/NAME/. Trainings are pinned to one core by whoever calls
-(``taskset -c 0 python …``), and what they have to compile is compiled before their clock starts.
+Results are kept in benchmarks/results/studies/NAME/. The caller pins the process to one core (``taskset -c 0 …``).
+Compilation finishes before the clock of a training starts.
 """
 
 import argparse
@@ -32,10 +32,14 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "studies"
 PAGES = ROOT / "docs" / "studies"
 SEEDS = (0, 1, 2, 3, 4)
-#: Records kept of a curve: as many as a picture can show.
+#: Records kept of each curve: as many as a picture can show.
 RECORDS = 60
 
-Results = dict[str, dict[str, Any]]
+#: The content of a case's JSON file.
+Result = dict[str, Any]
+Results = dict[str, Result]
+#: ``{case: function that runs it}``.
+Cases = dict[str, Callable[[], Result]]
 
 
 @dataclass(frozen=True)
@@ -43,70 +47,74 @@ class Study:
     """One experiment.
 
     Attributes:
-        name: of its page, its pictures and its folder of results.
-        cases: (seeds, quick) -> ``{case: what runs it}``; quick cases take seconds.
-        tables: results -> ``{mark: markdown}``, each put between ``<!-- table: mark -->`` and the end of its page.
+        name: the name of its page, its picture and its folder of results.
+        cases: (seeds, quick) -> ``{case: function that runs it}``; quick cases take seconds.
+        tables: results -> ``{marker: Markdown}``; each table goes to the place in the page that has its marker.
         picture: results -> a figure.
-        folder: of the results, below benchmarks/results/studies/; default the name. "." lets a study name its cases
-            ``OTHER/CASE``, and share what another one measured.
+        folder: the folder of the results below benchmarks/results/studies/; default ``name``. With ``"."`` a study
+            names its cases ``OTHER/CASE`` and shares the results of other studies.
     """
 
     name: str
-    cases: Callable[[Sequence[int], bool], Mapping[str, Callable[[], dict[str, Any]]]]
+    cases: Callable[[Sequence[int], bool], Cases]
     tables: Callable[[Results], Mapping[str, str]]
     picture: Callable[[Results], Figure]
     folder: str | None = None
 
 
 def main(study: Study, doc: str | None) -> None:
-    """The command line of a study."""
+    """The command line of a study; ``doc`` is its help text."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one seed, tiny budgets, results thrown away")
-    parser.add_argument("--only", default="", metavar="WORDS", help="only cases with one of these in them")
-    parser.add_argument("--table-only", action="store_true", help="run nothing: page and picture of what there is")
+    parser.add_argument("--quick", action="store_true", help="one seed and tiny budgets; results are discarded")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT,…", help="run only the cases whose name contains one of these texts"
+    )
+    parser.add_argument(
+        "--table-only", action="store_true", help="run nothing; write the page and the picture from the stored results"
+    )
     options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) if options.quick else RESULTS / (study.folder or study.name)
         cases = study.cases(SEEDS[:1] if options.quick else SEEDS, options.quick)
         if not options.table_only:
-            words = options.only.split(",")
-            run({name: case for name, case in cases.items() if any(word in name for word in words)}, folder)
-        # Others than this call's cases too: of another machine's device, say.
+            texts = options.only.split(",")
+            run({name: case for name, case in cases.items() if any(text in name for text in texts)}, folder)
+        # The folder may hold further cases, for example those of another machine's device.
         names = dict.fromkeys([*cases, *sorted(path.stem for path in folder.glob("*.json"))])
         results = {name: json.loads(path.read_text()) for name in names if (path := folder / f"{name}.json").exists()}
     if not results:
-        sys.exit(f"{study.name}: no results; run it without --table-only")
-    for mark, table in study.tables(results).items():
-        print(f"\n{mark}\n\n{table}")
+        sys.exit(f"{study.name}: found no stored results; run it without --table-only first")
+    for marker, table in study.tables(results).items():
+        print(f"\n{marker}\n\n{table}")
         if not options.quick:
-            put(table, mark, PAGES / f"{study.name}.md")
+            put(table, marker, PAGES / f"{study.name}.md")
     figure = study.picture(results)
     if not options.quick:
         figure.savefig(ROOT / "docs" / "images" / f"study-{study.name}.png", dpi=110)
 
 
-def run(cases: Mapping[str, Callable[[], dict[str, Any]]], folder: Path) -> None:
-    """Run the cases that have no result, and keep each as it ends."""
-    about = describe_machine()
+def run(cases: Mapping[str, Callable[[], Result]], folder: Path) -> None:
+    """Run the cases that have no result yet, and store each result when its case ends."""
+    machine = describe_machine()
     for name, case in cases.items():
         path = folder / f"{name}.json"
         if not path.exists():
             start = time.perf_counter()
             result = case()
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(result | {"machine": about, "wall": time.perf_counter() - start}, path)
+            write_json(result | {"machine": machine, "wall": time.perf_counter() - start}, path)
             print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
 
 
-def timed(train: Callable[[float], kd.Model], seconds: float) -> kd.Model:
-    """``train`` for so many wall seconds, everything compiled by a short training before."""
+def train_compiled(train: Callable[[float], kd.Model], seconds: float) -> kd.Model:
+    """``train`` for this many wall seconds, after a short training that compiles everything."""
     train(min(0.3, seconds))
     return train(seconds)
 
 
 def curve(model: kd.Model, *names: str) -> dict[str, list[float]]:
-    """Seconds without compiling, steps and the named columns of the history, of all stages in turn, thinned."""
+    """Seconds without compilation, steps and the named columns of the history, over all stages, thinned to RECORDS."""
     columns: dict[str, list[float]] = {name: [] for name in ("seconds", "step", *names)}
     seconds, steps = 0.0, 0
     for report in model.training:
@@ -120,22 +128,22 @@ def curve(model: kd.Model, *names: str) -> dict[str, list[float]]:
     return {name: [float(f"{values[i]:.4g}") for i in chosen] for name, values in columns.items()}
 
 
-def by(results: Results, *names: str) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
-    """The results grouped by these of their entries, in the order of the cases."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+def by(results: Mapping[Any, Result], *names: str) -> dict[tuple[Any, ...], list[Result]]:
+    """The results grouped by the named entries, in the order of the cases."""
+    groups: dict[tuple[Any, ...], list[Result]] = {}
     for result in results.values():
         groups.setdefault(tuple(result[name] for name in names), []).append(result)
     return groups
 
 
 def spread(values: Sequence[float | None], form: str = ".1e") -> str:
-    """The median, and from where to where the seeds lie; a value that is not known is infinite."""
-    known = [np.inf if value is None else value for value in values]
-    three = (float(np.median(known)), min(known), max(known))
-    words = [number(value, form) if np.isfinite(value) else "–" for value in three]
-    return f"{words[0]} ({words[1]} … {words[2]})" if len(known) > 1 else words[0]
+    """The median with the range of the seeds in parentheses. An unknown value counts as infinite, shown as a dash."""
+    numbers = [np.inf if value is None else value for value in values]
+    statistics = (float(np.median(numbers)), min(numbers), max(numbers))
+    median, smallest, largest = (number(value, form) if np.isfinite(value) else "–" for value in statistics)
+    return f"{median} ({smallest} … {largest})" if len(numbers) > 1 else median
 
 
 def number(value: float, form: str = ".3g") -> str:
-    """In this form, but for a large number, which three digits would turn into a power of ten."""
+    """The value in this format; with a ``g`` format, values from 100 on are written without an exponent."""
     return f"{value:,.0f}" if form.endswith("g") and abs(value) >= 100 else f"{value:{form}}"

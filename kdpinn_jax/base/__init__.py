@@ -1,1 +1,1 @@
-"""What every other folder builds on: types, names, files, locks, the compiler and the machine."""
+"""The foundation of all other folders: types, names, files, locks, the compiler and the machine."""

@@ -1,4 +1,4 @@
-"""Options of XLA's compiler, as far as the installed version knows them; the environment's XLA_FLAGS stay untouched."""
+"""XLA compiler options that the installed version supports, passed per function; XLA_FLAGS is not changed."""
 
 import functools
 
@@ -6,8 +6,14 @@ import jax
 
 
 def known_options(**options: bool | int | str) -> dict[str, bool | int | str]:
-    """Those of the options that this XLA knows, for ``jax.jit(…, compiler_options=…)``: their names are not part of
-    any interface, and one that is gone costs time and nothing else."""
+    """The subset of the options that the installed XLA supports, for ``jax.jit(…, compiler_options=…)``.
+
+    The names of options are not a stable interface of XLA. Without an option that it dropped, a program is slower but
+    still correct.
+
+    Args:
+        options: compiler options by name.
+    """
     return {name: value for name, value in options.items() if _is_known(name, value)}
 
 

@@ -1,4 +1,4 @@
-"""One writer a folder: a lock that the operating system takes back when its process dies."""
+"""A lock that gives a folder one writer; the operating system releases it if the process dies."""
 
 import contextlib
 import os
@@ -7,19 +7,22 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # not a POSIX system: nothing guards there
+except ImportError:  # not a POSIX system: folders are not locked
     fcntl = None
 
-#: The file that is locked; it is there while a writer is.
+#: The name of the locked file, which exists as long as its writer holds the folder.
 LOCK = ".lock"
 
 
 @contextlib.contextmanager
 def only_writer(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Hold the folder, which is made if need be, as its only writer.
+    """Hold a folder as its only writer during the block.
+
+    Args:
+        folder: created if necessary.
 
     Raises:
-        OSError: the folder cannot be made or written into.
+        OSError: the folder cannot be created or is not writable.
         RuntimeError: another process holds it.
     """
     folder = Path(folder)
@@ -27,18 +30,20 @@ def only_writer(folder: str | os.PathLike[str]) -> Iterator[None]:
     if fcntl is None:
         yield
         return
-    handle = _taken(folder / LOCK)
+    handle = _lock(folder / LOCK)
     try:
         os.ftruncate(handle, 0)
         os.write(handle, str(os.getpid()).encode())
         yield
     finally:
-        # Unlinked while it is still locked: whoever waits at this file sees that it is gone, and makes another.
+        # The file is deleted while it is still locked: a process that opened it before sees that it is gone, and
+        # creates another.
         (folder / LOCK).unlink(missing_ok=True)
         os.close(handle)
 
 
-def _taken(path: Path) -> int:
+def _lock(path: Path) -> int:
+    """Create and lock a file; return its open descriptor."""
     assert fcntl is not None
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -51,7 +56,7 @@ def _taken(path: Path) -> int:
             os.close(handle)
             raise RuntimeError(
                 f"{path.parent} is being written by another run{f' (process {holder})' if holder else ''}; "
-                "wait for it, or name another folder"
+                "wait for it, or choose another folder"
             ) from None
         except BaseException:
             os.close(handle)

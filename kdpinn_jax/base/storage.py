@@ -1,4 +1,4 @@
-"""Files that survive a dying process, and readers that are safe on files of unknown origin."""
+"""Writers that never leave a partial file, and readers that are safe on files of unknown origin."""
 
 import contextlib
 import csv
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-#: The largest header that is parsed, in bytes. Ours take a few kilobytes, and parsed JSON takes up to twenty times its
-#: size in memory.
+#: The largest header that is parsed, in bytes. The library writes headers of a few kilobytes; parsed JSON takes up to
+#: twenty times its size in memory.
 MAX_HEADER_BYTES = 10_000_000
 _LIBRARIES = ("kdpinn_jax", "jax", "jaxlib", "flax", "optax", "jaxopt", "numpy")
 
@@ -70,7 +70,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > MAX_HEADER_BYTES:
-            raise ValueError(f"a header of {length} bytes")
+            raise ValueError(f"its header has {length} bytes; expected at most {MAX_HEADER_BYTES}")
         return json.loads(file.read(length))["__metadata__"]
 
 

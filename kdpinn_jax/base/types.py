@@ -28,7 +28,7 @@ Device = Any
 #: ``(key, n) -> (n, columns)``: draws the rows of a term.
 Sampler = Callable[[Key, int], Float[Array, "n columns"]]
 
-#: ``(u, row, coefficients) -> (k,)``: what a term requires to vanish, at ONE row.
+#: ``(u, row, coefficients) -> (k,)``: the residual of a term at ONE row, which must vanish.
 Residual = Callable[[Field, Float[Array, " columns"], Coefficients], Float[Array, " k"]]
 
 #: ``(net, z, coefficients) -> u``: builds the field from the network, which is given as a field itself.
@@ -39,11 +39,11 @@ Reference = Callable[[Mapping[str, Any]], Field]
 
 
 class Points(NamedTuple):
-    """The rows that each term was sampled at.
+    """The points at which each term is sampled.
 
     Attributes:
-        rows: ``{term: (n, columns)}``: the first d columns are coordinates.
-        importance: ``{term: (n,)}``, the weight of each row of a term, 1 on average; the rows of a term that is missing
+        rows: ``{term: (n, columns)}``; the first d columns are coordinates.
+        importance: ``{term: (n,)}``, the weight of each row of a term, 1 on average. The rows of a term that is missing
             have equal weights.
     """
 
@@ -57,5 +57,5 @@ def is_traced(*values: Any) -> bool:
 
 
 def is_key(leaf: Any) -> bool:
-    """Whether a leaf is a typed random key, whose bits are not numbers to compute with."""
+    """Whether a leaf is a typed random key, whose bits are not numerical data."""
     return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

@@ -136,9 +136,9 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nd
 
     def check(metadata: dict[str, str]) -> None:
         header.update(json.loads(metadata[_KEY]))
-        if (found := header.get("format_version")) != FORMAT_VERSION:
+        if (version := header.get("format_version")) != FORMAT_VERSION:
             raise ModelFileError(
-                f"{path}: format version {one_line(repr(found))}, but this library reads {FORMAT_VERSION}; "
+                f"{path}: format version {one_line(repr(version))}, but this library reads {FORMAT_VERSION}; "
                 "use the library version that wrote it"
             )
 
@@ -172,11 +172,11 @@ def measured_errors(path: str | os.PathLike[str]) -> Metrics | None:
 
 
 def read_model(path: str | os.PathLike[str], problem: Problem | Callable[[str], Problem]) -> Model:
-    """Read a model; ``problems.load`` is the public function.
+    """Read a model; ``load`` is the public function.
 
     Args:
-        path: the file.
-        problem: the problem that the model solves, or a function that finds a problem by its name.
+        path: the model file.
+        problem: the problem that the model solves, or a function that returns a problem for its name.
 
     Raises:
         ModelFileError: as in ``read_header``; a network or domain that does not fit the problem; missing, mis-shaped or
@@ -214,7 +214,7 @@ def _matching_problem(
     if family and not problem.family:
         ranges = zip(header["lower"][-len(family) :], header["upper"][-len(family) :], strict=True)
         problem = parametric(problem, **dict(zip(family, ranges, strict=True)))
-    for what, ours in (
+    for name, given in (
         ("problem", problem.name),
         ("conditions", problem.conditions),
         ("axes", list(problem.axes)),
@@ -223,10 +223,10 @@ def _matching_problem(
         ("upper", list(problem.upper)),
         ("family", list(problem.family)),
     ):
-        theirs = family if what == "family" else header[what]
-        if theirs != ours:
+        stored = family if name == "family" else header[name]
+        if stored != given:
             raise ModelFileError(
-                f"{path}: {what} is {one_line(repr(theirs))} in the file and {ours!r} in the problem given"
+                f"{path}: {name} is {one_line(repr(stored))} in the file and {given!r} in the problem given"
             )
     return problem
 
@@ -240,7 +240,7 @@ def _params(path: str | os.PathLike[str], layers: tuple[int, ...], tensors: dict
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     if shapes != expected:
         raise ModelFileError(
-            f"{path}: weights {one_line(shapes)} do not fit layers {one_line(layers)}, which need {one_line(expected)}"
+            f"{path}: weights {one_line(shapes)} do not fit layers {one_line(layers)}; expected {one_line(expected)}"
         )
     params: dict[str, Any] = {}
     for name in expected:

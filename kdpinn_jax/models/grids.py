@@ -1,7 +1,7 @@
-"""Dense grids over a problem's domain, and the reference on them."""
+"""Grids over a problem's domain, and the values of its reference on them."""
 
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -13,9 +13,10 @@ from ..pde.problem import Problem
 
 _T = TypeVar("_T")
 
-#: Points per axis of the dense grid, by the number of axes. Training never uses it.
+#: Points per axis of the dense grid, by the number of axes. Training never uses this grid.
 GRID = {1: 1001, 2: 101, 3: 41}
-#: Points per axis of the grid that is monitored during training: an evaluation must cost less than a step.
+#: Points per axis of the coarse grid, which monitors the error during training: an evaluation must cost less than a
+#: step.
 COARSE = {1: 101, 2: 33, 3: 11}
 #: Values of each coefficient of a family in the two grids, by its number of coefficients; both ends are included.
 MEMBERS, COARSE_MEMBERS = {1: 9, 2: 5}, 3
@@ -34,8 +35,8 @@ def grid(
     Args:
         lower: lower corner, d numbers.
         upper: upper corner, d numbers.
-        per_axis: the number of points per axis, one for all or one each.
-        logarithmic: the axes that are uniform in their logarithm.
+        per_axis: the number of points per axis, one number for all axes or one for each.
+        logarithmic: the axes on which the logarithm is uniform.
 
     Returns:
         Points (n, d) in float64.
@@ -53,7 +54,7 @@ def grid_counts(problem: Problem, coarse: bool = False) -> tuple[int, ...]:
     return (COARSE.get(d, 5) if coarse else GRID.get(d, 11),) * d + (members,) * p
 
 
-def reference_values(problem: Problem, coefficients: dict[str, Any], z: Float[np.ndarray, "n d"]) -> np.ndarray:
+def reference_values(problem: Problem, coefficients: Mapping[str, Any], z: Float[np.ndarray, "n d"]) -> np.ndarray:
     """The reference at points z (n, d): values (n, m), always in float64, whatever the caller's precision.
 
     Raises:
@@ -95,11 +96,11 @@ def reference_on_grid(
     upper: tuple[float, ...],
     counts: tuple[int, ...],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The points (n, d) of a grid and the reference there (n, m)."""
+    """The points (n, d) of a grid, and the values (n, m) of the reference at them."""
     z = grid(lower, upper, counts, problem.logarithmic)
     return z, reference_values(problem, dict(coefficients), z)
 
 
-def hashable(coefficients: dict[str, Any]) -> tuple[tuple[str, float], ...]:
+def hashable(coefficients: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
     """Coefficients as a sorted tuple of plain numbers."""
     return tuple(sorted((name, float(value)) for name, value in coefficients.items()))

@@ -1,4 +1,4 @@
-"""``history.csv``: the history of a run's trainings, one row a record, written and read back."""
+"""``history.csv``: the history of a run's trainings, one row per record."""
 
 import csv
 import os
@@ -12,16 +12,25 @@ from ..base.names import one_line
 from ..base.storage import write_csv
 from .report import StageReport, Status
 
-#: A history is a few hundred kilobytes; its rows take thirty times their bytes in memory.
+#: The largest file that is read, in bytes. A history takes a few hundred kilobytes; rows take thirty times their size
+#: in memory.
 LARGEST = 20_000_000
-#: What a picture can hold: panels, stages of each, lines.
-MOST_ROLES, MOST_STAGES, MOST_TERMS = 16, 1000, 100
-_MOST_STEPS = 10**15  # a thousand stages of them still fit an int64
+#: The most panels, stages per panel, and lines that a plot can show.
+MAX_ROLES, MAX_STAGES, MAX_TERMS = 16, 1000, 100
+_MAX_STEP = 10**15  # the sum over a thousand stages still fits an int64
 _KEYS = ["role", "stage", "step", "seconds"]
 
 
 def write_history(trainings: Mapping[str, Sequence[StageReport]], path: str | os.PathLike[str]) -> None:
-    """One row a record: role, stage, step and seconds within the stage, loss, every unweighted term, relative L2."""
+    """Write the records of all trainings.
+
+    The columns are role, stage, step and seconds within the stage, the loss, every unweighted term, and the relative L2
+    error if it was monitored.
+
+    Args:
+        trainings: ``{role: stages}``.
+        path: the file.
+    """
     rows: list[dict[str, Any]] = []
     for role, stages in trainings.items():
         for report in stages:
@@ -34,57 +43,65 @@ def write_history(trainings: Mapping[str, Sequence[StageReport]], path: str | os
 
 
 def read_history(path: str | os.PathLike[str]) -> dict[str, tuple[StageReport, ...]]:
-    """``{role: stages}`` of a history.csv, as far as a picture needs them: why a stage ended is not in the file.
+    """Read ``{role: stages}``, as far as a plot needs it: the file does not tell why a stage ended.
 
     Raises:
-        ValueError: no such file, not a history, nothing in it, or more than can be drawn.
+        ValueError: no such file, not a history, no records, or more than can be plotted.
     """
     path = Path(path)
     if not os.path.isfile(path):
-        raise ValueError(f"{path}: no such file; give the history.csv of a folder made by kdpinn run")
-    found: dict[str, list[list[dict[str, str]]]] = {}
+        raise ValueError(f"{path}: no such file; give the history.csv of a folder written by kdpinn run")
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            if (size := os.fstat(file.fileno()).st_size) > LARGEST:
-                raise ValueError(f"{size} bytes, more than {LARGEST}")
-            reader = csv.DictReader(file, strict=True)
-            names = reader.fieldnames or ()
-            if missing := [name for name in (*_KEYS, "loss") if name not in names]:
-                raise ValueError(f"no column {missing[0]!r}")
-            if len(names) > MOST_TERMS or len(set(names)) < len(names) or not all(map(str.isprintable, names)):
-                raise ValueError(f"columns {one_line(names)}, expected up to {MOST_TERMS} printable names, each once")
-            for row in reader:
-                if None in row or None in row.values():
-                    raise ValueError(f"line {reader.line_num} has not {len(names)} cells")
-                stages = found.setdefault(row["role"], [])
-                # Steps count within a stage: where they fall, the next one begins, also one of the same name; and so
-                # it does where the terms change.
-                last = stages[-1][-1] if stages else None
-                if last is None or _kind(last) != _kind(row) or _step(row) <= _step(last):
-                    stages.append([])
-                stages[-1].append(row)
-                if len(found) > MOST_ROLES or len(stages) > MOST_STAGES:
-                    raise ValueError(f"more than {MOST_ROLES} roles or {MOST_STAGES} stages")
-        trainings = {role: tuple(map(_report, stages)) for role, stages in found.items()}
+        trainings = {role: tuple(map(_report, stages)) for role, stages in _read_stages(path).items()}
     except (ValueError, OSError, csv.Error) as error:
-        raise ValueError(f"{path}: not a history of kdpinn run ({one_line(error)}); make it anew") from None
+        raise ValueError(f"{path}: not a history of kdpinn run ({one_line(error)}); create it again") from None
     if not trainings:
-        raise ValueError(f"{path}: holds no records; nothing can be drawn")
+        raise ValueError(f"{path}: holds no records, so there is nothing to plot; train for more steps")
     return trainings
 
 
-def _kind(row: dict[str, str]) -> list[str]:
+def _read_stages(path: Path) -> dict[str, list[list[dict[str, str]]]]:
+    """``{role: stages}``, each stage a list of rows."""
+    trainings: dict[str, list[list[dict[str, str]]]] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        if (size := os.fstat(file.fileno()).st_size) > LARGEST:
+            raise ValueError(f"{size} bytes, expected at most {LARGEST}")
+        reader = csv.reader(file, strict=True)
+        names = next(reader, [])
+        if missing := [name for name in (*_KEYS, "loss") if name not in names]:
+            raise ValueError(f"no column {missing[0]!r}")
+        if len(names) > MAX_TERMS or len(set(names)) < len(names) or not all(map(str.isprintable, names)):
+            raise ValueError(f"columns {one_line(names)}, expected up to {MAX_TERMS} distinct printable names")
+        for cells in filter(None, reader):  # a blank line is an empty list
+            if len(cells) != len(names):
+                raise ValueError(f"line {reader.line_num}: expected {len(names)} columns, found {len(cells)}")
+            row = dict(zip(names, cells, strict=True))
+            stages = trainings.setdefault(row["role"], [])
+            # Steps are counted within a stage, so the next one begins where they do not rise, even if it has the same
+            # name, and where the terms change.
+            last = stages[-1][-1] if stages else None
+            if last is None or _stage_and_terms(last) != _stage_and_terms(row) or _step(row) <= _step(last):
+                stages.append([])
+            stages[-1].append(row)
+            if len(trainings) > MAX_ROLES or len(stages) > MAX_STAGES:
+                raise ValueError(f"more than {MAX_ROLES} roles or {MAX_STAGES} stages")
+    return trainings
+
+
+def _stage_and_terms(row: dict[str, str]) -> list[str]:
+    """The name of the stage and the columns that it fills."""
     return [row["stage"], *(name for name, text in row.items() if text)]
 
 
 def _step(row: dict[str, str]) -> int:
     step = int(row["step"])
-    if not 0 <= step <= _MOST_STEPS:
-        raise ValueError(f"step {step}")
+    if not 0 <= step <= _MAX_STEP:
+        raise ValueError(f"step {step}, expected 0 to {_MAX_STEP}")
     return step
 
 
 def _report(rows: list[dict[str, str]]) -> StageReport:
+    """The report of a stage from its rows."""
     names = [name for name, text in rows[0].items() if name not in _KEYS and text]
     steps, seconds = np.asarray([_step(row) for row in rows]), np.asarray([float(row["seconds"]) for row in rows])
     return StageReport(

@@ -36,7 +36,8 @@ class Metrics(NamedTuple):
     Attributes:
         quantity: the headline quantity (``"u"``, ``"velocity"``); empty without a reference.
         errors: ``{quantity or field: Errors}`` on the domain.
-        extrapolation: ``{"mild right": {…}, "hard right": {…}}``, on the extension alone, if the reference extends there.
+        extrapolation: ``{"mild right": {…}, "hard right": {…}}``, errors outside the domain alone, if the reference
+            extends there.
         residuals: ``{term: √mean|r|²}`` at points that training did not draw, including terms that the ansatz enforces.
         members: for a parametric family, the errors at each set of coefficients on a grid over their ranges, largest
             relative L2 error first; ``errors`` are over all of them.
@@ -50,14 +51,17 @@ class Metrics(NamedTuple):
 
     @property
     def rmse(self) -> float:
+        """The root mean square error of the headline quantity, in the units of u."""
         return self.errors[self.quantity].rmse
 
     @property
     def relative_l2(self) -> float:
+        """The relative L2 error of the headline quantity."""
         return self.errors[self.quantity].relative_l2
 
     @property
     def max_error(self) -> float:
+        """The largest error of the headline quantity, in the units of u."""
         return self.errors[self.quantity].max_error
 
     @property
@@ -75,8 +79,8 @@ class Metrics(NamedTuple):
         return {
             "quantity": self.quantity,
             **({} if not self.errors else self.errors[self.quantity]._asdict()),
-            "fields": {name: e._asdict() for name, e in self.errors.items()},
-            "extrapolation": {k: {n: e._asdict() for n, e in es.items()} for k, es in self.extrapolation.items()},
+            "fields": _write_errors(self.errors),
+            "extrapolation": {name: _write_errors(region) for name, region in self.extrapolation.items()},
             "residuals": self.residuals,
             "members": [{"coefficients": m.coefficients, **m.errors._asdict()} for m in self.members],
         }
@@ -101,6 +105,10 @@ class Metrics(NamedTuple):
         if metrics.errors and metrics.quantity not in metrics.errors:
             raise ValueError(f"no error of the headline quantity {metrics.quantity!r}")
         return metrics
+
+
+def _write_errors(errors: Mapping[str, Errors]) -> dict[str, dict[str, float]]:
+    return {name: quantity_errors._asdict() for name, quantity_errors in errors.items()}
 
 
 def _read_one(content: Mapping[str, Any]) -> Errors:

@@ -41,7 +41,13 @@ def network_field(problem: Problem, network: MLP, params: Params, coefficients: 
 
 @functools.partial(jax.jit, static_argnames=("problem", "network"))
 def init_params(problem: Problem, network: MLP, key: Array) -> Params:
-    """Initial parameters, in float64 if JAX has it enabled and in float32 otherwise."""
+    """Initial parameters, in float64 if JAX has it enabled and in float32 otherwise.
+
+    Args:
+        problem: supplies the number of network inputs.
+        network: with as many outputs as the problem needs.
+        key: a JAX random key.
+    """
     z = jnp.asarray(problem.lower, jnp.zeros(()).dtype)
     embed = problem.embedding
     return network.init(key, embed(z))["params"]
@@ -62,7 +68,7 @@ class Model:
     """A problem's solution as a network. Called on points (n, d), it returns the fields (n, m).
 
     Attributes:
-        problem: what it solves; static under jit.
+        problem: the problem that it solves; static under jit.
         network: its architecture; static under jit.
         params: its parameters; dynamic.
         coefficients: the coefficients it was trained at; dynamic.
@@ -76,7 +82,7 @@ class Model:
     training: tuple[StageReport, ...] = ()
 
     def __call__(self, z: ArrayLike) -> Float[Array, "n m"]:
-        """The fields at points z (n, d), columns as ``problem.axes``, in the parameters' precision. Jitted once.
+        """The fields at points z (n, d), columns as ``problem.axes``, in the precision of the parameters; jitted.
 
         Raises:
             ValueError: z is not of shape (n, d).
@@ -107,7 +113,7 @@ class Model:
 
 
 @functools.partial(jax.jit, static_argnames=("problem", "network"))
-def _values(problem: Problem, network: MLP, params: Params, coefficients: dict[str, Any], z: Array) -> Array:
+def _values(problem: Problem, network: MLP, params: Params, coefficients: Coefficients, z: Array) -> Array:
     return jax.vmap(network_field(problem, network, params, coefficients))(z)
 
 
@@ -120,5 +126,5 @@ def check_points(shape: tuple[int, ...], problem: Problem) -> None:
 
 
 def embedded_size(problem: Problem) -> int:
-    """The number of network inputs that the problem's embedding makes of its d coordinates."""
+    """The number of network inputs, which the problem's embedding computes from d coordinates."""
     return jax.eval_shape(problem.embedding, jax.ShapeDtypeStruct((len(problem.axes),), jnp.zeros(()).dtype)).shape[0]

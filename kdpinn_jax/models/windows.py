@@ -1,7 +1,7 @@
-"""Long times in windows: each begins where the one before ended, and all of them are the same problem.
+"""Long times in windows: each window starts from the final state of the previous one, and all share one problem.
 
-An equation that does not depend on t is the same in every window of the same length; only the initial value changes,
-and that is a term. Its numbers are dynamic, so that the third window compiles nothing.
+An equation that does not depend on t is the same in every window of the same length. Only the initial values change,
+and they are the dynamic data of a term: from the third window on nothing is compiled.
 """
 
 from collections.abc import Sequence
@@ -16,97 +16,103 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from ..base.names import nearest
+from ..base.types import Sampler
 from ..pde.conditions import row_misfit
 from ..pde.problem import Term
 from .model import Model
 
-#: How far beyond a window, as a share of its length, a time may lie by rounding: 0.1 · 3 is not 0.3.
+#: The fraction of a window's length by which rounding may move a time outside: 0.1 · 3 is not 0.3.
 _SLACK = 1e-9
 
 
 def initial_from(before: Model, term: str | Term = "initial") -> Term:
-    """The initial term of the next window: u(t₀, x) = before(t₁, x), t₀ and t₁ the ends of the problem's time axis.
+    """The initial term of the next window: u(t₀, x) = before(t₁, x) on the time axis [t₀, t₁] of the problem.
 
-        second = kd.train_teacher(problem, key, terms={"initial": kd.continued(first)})
+        second = kd.train_teacher(problem, key, terms={"initial": kd.initial_from(first)})
 
-    Every field is handed over. The model before is asked once a draw of points, and no gradient reaches it. Its
-    parameters are a good start, worth half of the steps (kuramoto_sivashinsky: 7e-5 after 60 steps of
-    Levenberg–Marquardt, fresh ones 4e-4, and 1e-4 after 100):
+    All fields are prescribed. The previous model is evaluated once per draw of points, and no gradient reaches it. Its
+    parameters are a good initial guess that saves half of the steps (kuramoto_sivashinsky: an error of 7e-5 after 60
+    steps of Levenberg–Marquardt; from fresh parameters 4e-4, and 1e-4 after 100):
 
-        target = kd.objective(problem, first.network, terms={"initial": kd.continued(first)})
+        target = kd.objective(problem, first.network, terms={"initial": kd.initial_from(first)})
         second = dataclasses.replace(first, params=kd.fit(target, first.params, key, stages).params)
 
     Args:
-        before: the model of the window before, of the same problem; its equation must not depend on t.
-        term: whose points are taken, all of them on the face t = t₀: a name among the problem's terms, or the term.
+        before: the model of the previous window, of the same problem; its equation must not depend on t.
+        term: the term that supplies the points, all on the face t = t₀: a name among the problem's terms, or a term.
 
     Raises:
-        ValueError: the problem has no term of this name, or its ansatz satisfies it whatever the window before did.
+        ValueError: the problem has no term of this name, or its ansatz satisfies the term in every window.
     """
     problem = before.problem
     if isinstance(term, str):
         if term not in problem.terms:
             raise ValueError(
-                f"continued: problem {problem.name!r} has no term {term!r}{nearest(term, problem.terms)}; "
-                "name the one with its initial value"
+                f"initial_from: problem {problem.name!r} has no term {term!r}{nearest(term, problem.terms)}; "
+                "name the term of its initial value"
             )
         if term in problem.enforced:
             raise ValueError(
-                f"continued: the ansatz of problem {problem.name!r} satisfies {term!r} identically, so every window "
-                "would begin as the first; train kd.with_conditions(problem, 'soft') or a problem without it"
+                f"initial_from: the ansatz of problem {problem.name!r} satisfies {term!r} identically, so every window "
+                "would start like the first; use kd.with_conditions(problem, 'soft') or a problem without the ansatz"
             )
         term = problem.terms[term]
-    rows = Partial(_handed_over, replace(before, training=()), term.sample)
-    return Term(rows, row_misfit(len(problem.axes)), term.count)
+    sample = Partial(_sample_final_state, replace(before, training=()), term.sample)
+    return Term(sample, row_misfit(len(problem.axes)), term.count)
 
 
-def _handed_over(before: Model, draw: Partial, key: Array, n: int) -> Float[Array, "n columns"]:
-    """Rows (z, before(t₁, x)) for the points z = (t₀, x) drawn."""
+def _sample_final_state(before: Model, draw: Sampler, key: Array, n: int) -> Float[Array, "n columns"]:
+    """Rows (z, before(t₁, x)) at points z = (t₀, x)."""
     z = draw(key, n)[:, : len(before.problem.axes)]
-    ends = z.at[:, 0].set(before.problem.upper[0]).astype(before.dtype)
-    return jax.lax.stop_gradient(jnp.concatenate([z, jax.vmap(before.field)(ends).astype(z.dtype)], axis=1))
+    at_end = z.at[:, 0].set(before.problem.upper[0]).astype(before.dtype)
+    return jax.lax.stop_gradient(jnp.concatenate([z, jax.vmap(before.field)(at_end).astype(z.dtype)], axis=1))
 
 
 def predict_windows(models: Sequence[Model], z: ArrayLike) -> Float[Array, "n m"]:
-    """The fields at global times: with time axis [t₀, t₁], window i holds t₀ + i (t₁ − t₀) ≤ t < t₀ + (i + 1)(t₁ − t₀).
+    """The fields at global times.
+
+    With time axis [t₀, t₁], window i covers t₀ + i (t₁ − t₀) ≤ t < t₀ + (i + 1)(t₁ − t₀).
 
     Args:
-        models: one a window, in their order, all of the same problem; networks may differ.
-        z: points (n, d), columns as ``problem.axes``; t counts on through all windows.
+        models: one per window, in order, all of the same problem; their networks may differ.
+        z: points (n, d), columns as ``problem.axes``; t runs through all windows.
 
     Returns:
         (n, m), columns as ``problem.fields``.
 
     Raises:
-        ValueError: no models, models of different problems, z not (n, d), or a time outside the windows.
+        ValueError: no models, models of different problems, z not of shape (n, d), or a time outside the windows.
     """
     if not models:
-        raise ValueError("in_windows: models is empty; give one model a window")
+        raise ValueError("predict_windows: models is empty; pass one model per window")
     problem = models[0].problem
     for i, model in enumerate(models):
         if model.problem is not problem:
             raise ValueError(
-                f"in_windows: model {i} is of another problem ({model.problem.name!r}) than model 0 "
-                f"({problem.name!r}); windows share one problem"
+                f"predict_windows: model {i} solves another problem ({model.problem.name!r}) than model 0 "
+                f"({problem.name!r}); all windows must share one problem"
             )
     points = np.array(z, np.float64)
     if points.ndim != 2 or points.shape[1] != len(problem.axes) or not len(points):
         raise ValueError(
-            f"in_windows: points have shape {points.shape}; expected (n, {len(problem.axes)}), n ≥ 1, with the columns "
-            f"{', '.join(problem.axes)}"
+            f"predict_windows: points have shape {points.shape}; expected (n, {len(problem.axes)}), n ≥ 1, "
+            f"with columns {', '.join(problem.axes)}"
         )
     begin, length = problem.lower[0], problem.upper[0] - problem.lower[0]
-    since = (points[:, 0] - begin) / length
-    if not np.all((since >= -_SLACK) & (since <= len(models) + _SLACK)):  # NaN is outside, too
+    lengths_elapsed = (points[:, 0] - begin) / length
+    # The condition is false for NaN.
+    if not np.all((lengths_elapsed >= -_SLACK) & (lengths_elapsed <= len(models) + _SLACK)):
         raise ValueError(
-            f"in_windows: times from {points[:, 0].min()} to {points[:, 0].max()}, but {len(models)} windows hold "
-            f"{begin} to {begin + len(models) * length}"
+            f"predict_windows: times run from {points[:, 0].min()} to {points[:, 0].max()}, but {len(models)} windows "
+            f"cover {begin} to {begin + len(models) * length}; add windows or remove those times"
         )
-    window = np.clip(np.floor(since).astype(int), 0, len(models) - 1)
+    window = np.clip(np.floor(lengths_elapsed).astype(int), 0, len(models) - 1)
     points[:, 0] -= window * length
-    size = np.bincount(window).max()  # all windows are filled up to this many points: one compiled size
-    found = np.empty((len(points), len(problem.fields)), models[0].dtype)
+    size = np.bincount(
+        window
+    ).max()  # the points of every window are padded to this number, so that one size is compiled
+    values = np.empty((len(points), len(problem.fields)), models[0].dtype)
     for i in np.unique(window):
         (rows,) = np.nonzero(window == i)
-        found[rows] = models[i](points[np.resize(rows, size)])[: len(rows)]
-    return jnp.asarray(found)
+        values[rows] = models[i](points[np.resize(rows, size)])[: len(rows)]
+    return jnp.asarray(values)

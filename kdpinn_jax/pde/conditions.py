@@ -1,8 +1,7 @@
-"""Residuals of the usual conditions: Dirichlet (initial values too), Neumann, periodic, and measured data."""
+"""The usual conditions: Dirichlet (which includes initial values), Neumann, periodic, and measured data."""
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,62 +10,89 @@ from jax import Array
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
-from ..base.types import Coefficients, Field, is_traced
+from ..base.types import Coefficients, Field, Key, Residual, is_traced
 from .derivatives import derivative
-from .problem import Residual, Term
+from .problem import Term
 
-#: What a condition prescribes: a number (for every field), or ``(z, coefficients) -> (m,)``.
-Value = float | Callable[[Array, Any], Array]
+#: A prescribed value: one number for all constrained fields, or ``(z, coefficients) -> (k,)``, one value for each.
+Value = float | Callable[[Array, Coefficients], Array]
 
 
-def _at(value: Value, z: Array, c: Coefficients) -> Array | float:
+def _evaluate(value: Value, z: Array, c: Coefficients) -> Array | float:
     return value(z, c) if callable(value) else value
 
 
-def _chosen(u: Array, fields: Sequence[int] | None) -> Array:
+def _select(u: Array, fields: Sequence[int] | None) -> Array:
     return u if fields is None else u[jnp.asarray(fields)]
 
 
 def dirichlet(value: Value, fields: Sequence[int] | None = None) -> Residual:
-    """u = value, for all fields or those numbered in ``fields``. An initial condition is one on the face t = 0."""
+    """The condition u = value; an initial condition is a Dirichlet condition on the face t = 0.
+
+    Args:
+        value: in the units of u, a number or ``(z, coefficients) -> (k,)``.
+        fields: the indices of the k constrained fields; None for all.
+
+    Returns:
+        The residual u − value, (k,).
+    """
 
     def residual(u: Field, z: Array, c: Coefficients) -> Array:
-        return _chosen(u(z), fields) - _at(value, z, c)
+        return _select(u(z), fields) - _evaluate(value, z, c)
 
     return residual
 
 
 def neumann(axis: int, value: Value, fields: Sequence[int] | None = None) -> Residual:
-    """∂u/∂z_axis = value, the derivative along the axis (on a lower face the outward normal is its negative)."""
+    """The condition ∂u/∂z_axis = value.
+
+    Args:
+        axis: the derivative is along this axis; on a lower face the outward normal derivative is its negative.
+        value: in the units of the derivative, a number or ``(z, coefficients) -> (k,)``.
+        fields: the indices of the k constrained fields; None for all.
+
+    Returns:
+        The residual ∂u/∂z_axis − value, (k,).
+    """
 
     def residual(u: Field, z: Array, c: Coefficients) -> Array:
-        return _chosen(derivative(u, axis)(z), fields) - _at(value, z, c)
+        return _select(derivative(u, axis)(z), fields) - _evaluate(value, z, c)
 
     return residual
 
 
 def periodic_condition(axis: int, period: float, derivatives: int = 1) -> Residual:
-    """u and its first ``derivatives`` normal derivatives agree at z and z + period along the axis; sample one face."""
+    """The condition that u and its normal derivatives agree on two opposite faces; sample the lower face.
+
+    Args:
+        axis: the periodic axis.
+        period: in the units of the axis.
+        derivatives: the number of normal derivatives that must agree.
+
+    Returns:
+        The residual ∂ʲu/∂z_axisʲ(z) − ∂ʲu/∂z_axisʲ(z + period), j = 0…derivatives, of shape (m (derivatives + 1),).
+    """
 
     def residual(u: Field, z: Array, c: Coefficients) -> Array:
-        across = z.at[axis].add(period)
+        opposite = z.at[axis].add(period)
         differences, field = [], u
         for order in range(derivatives + 1):
             field = derivative(field, axis) if order else field
-            differences.append(field(z) - field(across))
+            differences.append(field(z) - field(opposite))
         return jnp.concatenate(differences)
 
     return residual
 
 
-def _pick(z: Array, values: Array, key: Array, n: int) -> Array:
+def _sample_rows(z: Array, values: Array, key: Key, n: int) -> Array:
+    """Rows (z, values): all of them in their order if there are n, otherwise a random choice of n."""
     rows = jnp.concatenate([z, values], axis=1)
     return rows if n == len(rows) else rows[jax.random.choice(key, len(rows), (n,), replace=n > len(rows))]
 
 
-@functools.cache  # one function for each d, so that new rows of the same shape do not trace anew
+@functools.cache  # one function for each d, so that jit does not trace again for other rows of the same shape
 def row_misfit(d: int) -> Residual:
-    """u(z) − values at rows (z, values), z of d coordinates."""
+    """The residual u(z) − values at rows (z, values), where z has d coordinates."""
 
     def residual(u: Field, row: Array, c: Coefficients) -> Array:
         return u(row[:d]) - row[d:]
@@ -78,15 +104,16 @@ def data(z: ArrayLike, values: ArrayLike, count: int | None = None) -> Term:
     """A term of measured values: u(zᵢ) = valuesᵢ.
 
     Args:
-        z: (N, d) coordinates; values: (N, m), one column a field.
-        count: how many of them a draw takes; default all, in their order.
+        z: (N, d), coordinates.
+        values: (N, m), one column per field, in the units of u.
+        count: the number of measurements in each draw; default all, in their order.
 
     Raises:
-        ValueError: shapes do not fit, or a number is not finite.
+        ValueError: the shapes do not fit, or a number is not finite.
     """
     z, values = (array if isinstance(array, Array) else np.asarray(array) for array in (z, values))
     if z.ndim != 2 or values.ndim != 2 or len(z) != len(values) or not len(z):
         raise ValueError(f"data: z has shape {z.shape} and values {values.shape}; expected (N, d) and (N, m), N ≥ 1")
     if not is_traced(z, values) and not all(np.isfinite(np.asarray(array)).all() for array in (z, values)):
-        raise ValueError("data: z or values hold NaN or infinity; remove those rows")
-    return Term(Partial(_pick, jnp.asarray(z), jnp.asarray(values)), row_misfit(z.shape[1]), count or len(z))
+        raise ValueError("data: z or values contain NaN or infinity; remove those rows")
+    return Term(Partial(_sample_rows, jnp.asarray(z), jnp.asarray(values)), row_misfit(z.shape[1]), count or len(z))

@@ -1,9 +1,9 @@
-"""Pointwise derivatives of a field, in forward mode: one column of ``jax.jacfwd`` an axis.
+"""Pointwise derivatives of a field in forward mode: one column of ``jax.jacfwd`` per axis.
 
 A PDE needs a few directional derivatives of a function with few inputs and, for systems, several outputs. One
-``jax.jvp`` along an axis gives that derivative of every output at once; nested ``jax.grad`` pays a reverse pass for
-each output, and ``jacfwd(jacfwd(u))`` pays for every mixed derivative nobody asked for.
-``benchmarks/derivatives.py`` measures the three.
+``jax.jvp`` along an axis gives the derivative of every output at once. Nested ``jax.grad`` needs a reverse pass for
+each output, and ``jacfwd(jacfwd(u))`` computes every mixed derivative, needed or not. ``benchmarks/derivatives.py``
+compares the three.
 """
 
 import jax
@@ -20,14 +20,14 @@ def _along(u: Field, z: Float[Array, " d"], axis: int) -> tuple[Float[Array, " m
 
 
 def derivative(u: Field, axis: int) -> Field:
-    """∂u/∂z_axis as a field again, so that it composes: ``derivative(derivative(u, X), X)`` is uₓₓ.
+    """The derivative ∂u/∂z_axis, itself a field: ``derivative(derivative(u, X), X)`` is uₓₓ.
 
     Args:
         u: a field, (d,) -> (m,).
-        axis: which of the d inputs, counted as in ``Problem.axes``.
+        axis: the index of an input, as in ``Problem.axes``.
 
     Returns:
-        The field z -> ∂u/∂z_axis, (d,) -> (m,), in the units of u over those of the axis.
+        The field z -> ∂u/∂z_axis, (d,) -> (m,), in the units of u per unit of the axis.
     """
 
     def u_axis(z: Float[Array, " d"]) -> Float[Array, " m"]:
@@ -47,17 +47,35 @@ def _twice_along(u: Field, z: Float[Array, " d"], direction: Float[Array, " d"])
 def two_derivatives(
     u: Field, z: Float[Array, " d"], axis: int
 ) -> tuple[Float[Array, " m"], Float[Array, " m"], Float[Array, " m"]]:
-    """(u, ∂u/∂z_axis, ∂²u/∂z_axis²) at z in one pass: a quarter cheaper than composing ``derivative`` twice."""
+    """u, ∂u/∂z_axis and ∂²u/∂z_axis² at z in one pass: a quarter cheaper than composing ``derivative`` twice.
+
+    Args:
+        u: a field, (d,) -> (m,).
+        z: (d,), the point.
+        axis: the index of an input, as in ``Problem.axes``.
+
+    Returns:
+        Three arrays (m,).
+    """
     return _twice_along(u, z, jnp.zeros_like(z).at[axis].set(1))
 
 
 def two_derivatives_along(
     u: Field, z: Float[Array, " d"], axes: tuple[int, ...]
 ) -> tuple[Float[Array, " m"], Float[Array, "a m"], Float[Array, "a m"]]:
-    """u, and first and second derivatives along each of ``axes`` as rows: ``two_derivatives`` as one batch.
+    """u, and its first and second derivatives along several axes: ``two_derivatives`` as one batch.
 
-    It is compiled once, a quarter faster where u wraps the network in much arithmetic (lid_driven_cavity); a Jacobian
-    of the residual with respect to the parameters is slower by a third than with one axis after the other.
+    Compared with a call of ``two_derivatives`` for each axis, the field is compiled only once, and the evaluation is a
+    quarter faster if u adds much arithmetic to the network (lid_driven_cavity). A Jacobian of the residual with respect
+    to the parameters is slower by a third.
+
+    Args:
+        u: a field, (d,) -> (m,).
+        z: (d,), the point.
+        axes: the indices of a inputs, as in ``Problem.axes``.
+
+    Returns:
+        u (m,), ∂u/∂z_axis (a, m) and ∂²u/∂z_axis² (a, m), one row per axis.
     """
     directions = jnp.eye(len(z), dtype=z.dtype)[jnp.asarray(axes)]
     value, slopes, curvatures = jax.vmap(lambda direction: _twice_along(u, z, direction))(directions)
@@ -65,7 +83,15 @@ def two_derivatives_along(
 
 
 def laplacian(u: Field, axes: tuple[int, ...]) -> Field:
-    """Δu = Σ ∂²u/∂z_a² over the given axes (the space axes: time is not one of them), component by component."""
+    """The Laplacian Δu = Σ_a ∂²u/∂z_a², component by component.
+
+    Args:
+        u: a field, (d,) -> (m,).
+        axes: the indices of the space axes; time is not one of them.
+
+    Returns:
+        The field z -> Δu, (d,) -> (m,).
+    """
 
     def u_laplacian(z: Float[Array, " d"]) -> Float[Array, " m"]:
         return jnp.sum(jnp.stack([two_derivatives(u, z, axis)[2] for axis in axes]), axis=0)
@@ -74,7 +100,15 @@ def laplacian(u: Field, axes: tuple[int, ...]) -> Field:
 
 
 def divergence(u: Field, axes: tuple[int, ...]) -> Field:
-    """∇·u = Σᵢ ∂uᵢ/∂z_axes[i]: component i of u is differentiated along the i-th of ``axes``. Values (1,)."""
+    """The divergence ∇·u = Σᵢ ∂uᵢ/∂z_axes[i].
+
+    Args:
+        u: a field, (d,) -> (m,).
+        axes: component i of u is differentiated along ``axes[i]``.
+
+    Returns:
+        The field z -> ∇·u, (d,) -> (1,).
+    """
 
     def u_divergence(z: Float[Array, " d"]) -> Float[Array, " 1"]:
         return jnp.sum(jnp.stack([_along(u, z, axis)[1][i] for i, axis in enumerate(axes)]), keepdims=True)

@@ -12,11 +12,12 @@ Embedding = Callable[[Float[Array, " d"]], Float[Array, " e"]]
 
 
 def scale_to_unit(lower: Sequence[float], upper: Sequence[float], *, logarithmic: Collection[int] = ()) -> Embedding:
-    """The default embedding: inputs mapped from [lower, upper] to [−1, 1].
+    """The default embedding: each coordinate is mapped from [lower, upper] to [−1, 1].
 
     Args:
-        lower, upper: corners of the box, d numbers each.
-        logarithmic: the axes that are mapped by their logarithm, all others linearly.
+        lower: lower corner of the box, d numbers.
+        upper: upper corner of the box, d numbers.
+        logarithmic: the axes that are mapped by their logarithm; all others are mapped linearly.
     """
 
     def embed(z: Float[Array, " d"]) -> Float[Array, " d"]:
@@ -24,8 +25,11 @@ def scale_to_unit(lower: Sequence[float], upper: Sequence[float], *, logarithmic
         unit = (z - a) * (2 / (b - a)) - 1
         if not logarithmic:
             return unit
-        by_logarithm = lambda i: jnp.log(z[i] / lower[i]) * (2 / math.log(upper[i] / lower[i])) - 1
-        return jnp.stack([by_logarithm(i) if i in logarithmic else unit[i] for i in range(len(lower))])
+
+        def scale_logarithm(i: int) -> Array:
+            return jnp.log(z[i] / lower[i]) * (2 / math.log(upper[i] / lower[i])) - 1
+
+        return jnp.stack([scale_logarithm(i) if i in logarithmic else unit[i] for i in range(len(lower))])
 
     return embed
 
@@ -33,12 +37,13 @@ def scale_to_unit(lower: Sequence[float], upper: Sequence[float], *, logarithmic
 def periodic_embedding(
     lower: Sequence[float], upper: Sequence[float], axes: Sequence[int], harmonics: int = 1
 ) -> Embedding:
-    """An embedding that is exactly periodic along ``axes``: cos(jθ), sin(jθ) with θ = 2π(z − lower)/(upper − lower).
+    """An embedding that is exactly periodic: cos(jθ), sin(jθ) with θ = 2π(z − lower)/(upper − lower).
 
     Args:
-        lower, upper: corners of the box, d numbers each.
-        axes: the periodic axes; all other inputs are scaled to [−1, 1].
-        harmonics: j = 1…harmonics.
+        lower: lower corner of the box, d numbers.
+        upper: upper corner of the box, d numbers.
+        axes: the periodic axes; all other coordinates are scaled to [−1, 1].
+        harmonics: the number of harmonics, j = 1…harmonics.
     """
     scale = scale_to_unit(lower, upper)
 

@@ -76,8 +76,8 @@ class Problem:
         teacher: the network that is trained if the caller names none.
         student: the network that is distilled if the caller names none.
         family: names of the last axes, if they are coefficients of the equation (set by ``parametric``).
-        bound: ``model -> ErrorEstimate`` by a theorem about these terms on this domain, used by ``error_estimate``; None
-            estimates the error. It raises ``NoBound`` for a problem with other terms.
+        bound: ``model -> ErrorEstimate`` by a theorem about these terms on this domain, used by ``error_estimate``;
+            None estimates the error. It raises ``NoBound`` for a problem with other terms.
 
     Raises:
         ValueError: lower and upper do not fit the axes, or a weight or enforced condition is not among the terms.

@@ -16,7 +16,7 @@ from ..base.types import Sampler
 
 Design = Literal["uniform", "latin_hypercube", "sobol"]
 
-#: Sobol points carry 32 bits; the random shift flips bits, so a point needs all of them.
+#: The bits of a Sobol point. The random shift flips bits, so all 32 are needed.
 _SOBOL_BITS = 32
 
 
@@ -32,7 +32,7 @@ def _latin_hypercube(key: Array, n: int, d: int) -> Array:
 
 
 def _sobol(key: Array, n: int, d: int) -> Array:
-    """Sobol points under a random digital shift (XOR), which preserves the net's balance and makes each draw unbiased."""
+    """Sobol points with a random digital shift (XOR), which keeps the balance of the net and is unbiased."""
     from scipy.stats import qmc  # scipy.stats takes a third of a second to import
 
     points = qmc.Sobol(d, scramble=False, bits=_SOBOL_BITS).random_base2(max(n - 1, 1).bit_length())[:n]
@@ -58,7 +58,7 @@ def box(
         lower: d numbers, in the units of the axes.
         upper: d numbers, in the units of the axes.
         design: ``"uniform"`` (independent points), ``"latin_hypercube"`` or ``"sobol"`` (randomised).
-        logarithmic: the axes that are sampled uniformly in their logarithm; both ends must be positive there.
+        logarithmic: the axes that are sampled uniformly in their logarithm; both of their ends must be positive.
 
     Returns:
         ``(key, n) -> (n, d)``.
@@ -108,7 +108,14 @@ def faces(lower: Sequence[float], upper: Sequence[float], axes: Sequence[int], d
 
 
 def union(*samplers: Sampler) -> Sampler:
-    """A sampler of several sets, with n divided evenly among them (the first ones get the remainder)."""
+    """A sampler of the union of several sets.
+
+    Args:
+        samplers: the sampler of each set.
+
+    Returns:
+        ``(key, n) -> (n, columns)``, with n divided evenly among the sets; the first ones get the remainder.
+    """
 
     def sample(key: Array, n: int) -> Float[Array, "n columns"]:
         counts = [n // len(samplers) + (i < n % len(samplers)) for i in range(len(samplers))]

@@ -1,1 +1,1 @@
-"""Training: the objective, its stages, the loop around them, distillation and sweeps."""
+"""Training: objectives, optimiser stages, the loop that runs them, distillation, and sweeps."""

@@ -1,4 +1,4 @@
-"""``BatchRunner``: trainings that differ in numbers alone, as one program, divided among all devices."""
+"""``BatchRunner``: trainings that differ only in numbers, compiled as one program and divided among devices."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -27,10 +27,10 @@ _Tree = TypeVar("_Tree")
 class BatchRunner(NamedTuple):
     """The compiled functions of a batch (``runner.Runner``).
 
-    Weights and coefficients of an objective, keys, parameters and the numbers of a stage have the members as their first
-    axis. Each device trains ``chunk`` of its members at a time, by ``vmap``, and one chunk after the other, by
-    ``lax.map``, which bounds the memory. On a CPU core one member, whose working set fits the cache, is fastest; a GPU
-    needs many.
+    The weights and coefficients of an objective, the keys, the parameters and the numbers of a stage have the members
+    as their first axis. Each device trains ``chunk`` of its members at a time, by ``vmap``, and one chunk after the
+    other, by ``lax.map``, which bounds the memory. On a CPU core one member, whose working set fits the cache, is
+    fastest; a GPU needs many.
 
     Attributes:
         mesh: the devices that share the members.
@@ -68,27 +68,29 @@ class BatchRunner(NamedTuple):
     def broadcast_flags(self, *flags: bool) -> tuple[bool, ...]:
         return broadcast_flags(flags, self.mesh)
 
-    def _map(self, compiled: Callable[..., Any], objective: Objective, by_member: tuple[Any, ...], *common: Any) -> Any:
-        members = (objective.weights, objective.coefficients, *by_member)
+    def _map(
+        self, compiled: Callable[..., Any], objective: Objective, per_member: tuple[Any, ...], *common: Any
+    ) -> Any:
+        members = (objective.weights, objective.coefficients, *per_member)
         return compiled(self.mesh, self.chunk, replace(objective, weights={}, coefficients={}), members, *common)
 
 
 def member_mesh(devices: Sequence[Device]) -> Mesh:
-    """The devices to divide a batch among."""
+    """The mesh of the devices that share the members of a batch."""
     return Mesh(np.asarray(devices), (_MEMBERS,))
 
 
 def _map_members(
-    function: Callable[..., Any], mesh: Mesh, chunk: int, objective: Objective, members: Any, *common: Any
+    function: Callable[..., Any], mesh: Mesh, chunk: int, objective: Objective, members: tuple[Any, ...], *common: Any
 ) -> Any:
-    """``function(objective, *by_member, *common)`` for every member, with the member's numbers in the objective."""
+    """``function(objective, *per_member, *common)`` for every member, with the member's numbers in the objective."""
 
-    def on_device(objective: Objective, members: Any, common: Any) -> Any:
-        def one(member: Any) -> Any:
-            weights, coefficients, *by_member = member
-            return function(replace(objective, weights=weights, coefficients=coefficients), *by_member, *common)
+    def on_device(objective: Objective, members: tuple[Any, ...], common: tuple[Any, ...]) -> Any:
+        def for_member(member: tuple[Any, ...]) -> Any:
+            weights, coefficients, *per_member = member
+            return function(replace(objective, weights=weights, coefficients=coefficients), *per_member, *common)
 
-        return jax.lax.map(one, members, batch_size=None if chunk == 1 else chunk)
+        return jax.lax.map(for_member, members, batch_size=None if chunk == 1 else chunk)
 
     specs = (_REPLICATED, _SHARDED, _REPLICATED)
     return jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=_SHARDED, check_vma=False)(

@@ -1,7 +1,7 @@
 """A function of one row mapped over many rows in blocks, with derivatives with respect to the parameters.
 
 Rows are processed in blocks that fit the cache: memory use stays constant, and the intermediate values of a block are
-still in cache when the reverse pass needs them. Several devices each process a share of the rows.
+still in cache when the reverse pass needs them. With several devices, each processes a share of the rows.
 """
 
 import functools
@@ -21,8 +21,8 @@ from ..base.types import Device
 #: Points per block: the activations and tangents of 512 rows fit a core's L2 cache. benchmarks/derivatives.py measures
 #: other sizes.
 BLOCK = 512
-#: Points per block in programs that need the residuals at several sets of points: all their blocks have this size and
-#: are traced once. The rows of a Jacobian are as long as the parameter vector, so larger blocks do not help there either.
+#: Points per block in programs that evaluate the residuals at several sets of points: all their blocks have this size
+#: and are traced once. Larger blocks do not speed up a Jacobian either, whose rows are as long as the parameter vector.
 SHARED_BLOCK = 256
 
 #: The axis of a mesh of devices that share the rows.
@@ -32,16 +32,16 @@ _SHARDED, _REPLICATED = PartitionSpec(_POINTS), PartitionSpec()
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
-#: (parameters, row) -> (k,): the residual of a term at one row, with parameters in any form. It must be a pytree if there
-#: is a mesh.
+#: (parameters, row) -> (k,): the residual of a term at one row. The parameters may have any form. The function must be
+#: a pytree if there is a mesh.
 RowResidual = Callable[[Any, Array], Array]
 
 
 def compiled_once(function: Callable[_P, _T], static_argnames: tuple[str, ...] = ()) -> Callable[_P, _T]:
-    """``jax.jit`` with a call that XLA does not inline at every call site.
+    """``jax.jit``, but XLA does not inline the function at every call site.
 
-    A line search evaluates the loss in seven places, and inlining made compiling take nearly twice as long (16 s against
-    9 s for L-BFGS on black_scholes).
+    A line search evaluates the loss in seven places, and with inlining it took nearly twice as long to compile (16 s
+    against 9 s for L-BFGS on black_scholes).
     """
     jitted = jax.jit(function, static_argnames=static_argnames)
 
@@ -54,26 +54,35 @@ def compiled_once(function: Callable[_P, _T], static_argnames: tuple[str, ...] =
 
 
 def in_blocks(rows: Float[Array, "n columns"], size: int) -> tuple[Float[Array, "b s columns"], Float[Array, "b s"]]:
-    """Rows in equal blocks of at most ``size``. The last block is padded with repeated rows, which have mask 0."""
+    """Rows in equal blocks of at most ``size`` rows. The last block is padded with repeated rows, which have mask 0.
+
+    Args:
+        rows: (n, columns).
+        size: the largest number of rows per block.
+
+    Returns:
+        The blocks (b, s, columns) and the mask (b, s), 1 for rows and 0 for padding.
+    """
     n = len(rows)
     count = -(-n // size)
     return _padded(rows, count, -(-n // count))
 
 
 def _padded(rows: Float[Array, "n columns"], count: int, size: int) -> tuple[Array, Array]:
+    """Rows in ``count`` blocks of ``size`` rows, and their mask."""
     padded = jnp.concatenate([rows, jnp.repeat(rows[-1:], count * size - len(rows), axis=0)])
     mask = (jnp.arange(count * size) < len(rows)).astype(rows.dtype)
     return padded.reshape(count, size, rows.shape[1]), mask.reshape(count, size)
 
 
 def point_mesh(devices: Sequence[Device] | None) -> Mesh | None:
-    """The devices to divide the rows among; None for a single one."""
+    """The mesh of the devices that share the rows; None for a single device."""
     return Mesh(np.asarray(devices), (_POINTS,)) if devices is not None and len(devices) > 1 else None
 
 
 def _sharded(function: Callable[..., _T], mesh: Mesh | None, replicated: Any, *by_row: Array) -> _T:
-    """``function(replicated, …)`` of arrays with one entry per row, returning such arrays, with the rows divided among
-    the devices."""
+    """``function(replicated, *by_row)`` with the rows divided among the devices. It returns arrays with one entry per
+    row."""
     if mesh is None:
         return function(replicated, *by_row)
     n = len(by_row[0])
@@ -90,7 +99,16 @@ def map_rows(
     rows: Float[Array, "n columns"],
     mesh: Mesh | None = None,
 ) -> Float[Array, "n k"]:
-    """A function of a block of rows, applied to all rows. It must be a pytree if there is a mesh."""
+    """Apply a function of a block of rows to all rows.
+
+    Args:
+        function: a block (s, columns) -> (s, k); a pytree if there is a mesh.
+        rows: (n, columns).
+        mesh: the devices that share the rows.
+
+    Returns:
+        (n, k).
+    """
     return _sharded(_map_rows, mesh, function, rows)
 
 
@@ -110,7 +128,16 @@ def map_rows_with_jacobian(
 ) -> tuple[Float[Array, "n k"], Float[Array, "nk p"]]:
     """The residual at every row, and the Jacobian of ``scaleᵢ residual(vector, rowᵢ)`` by reverse mode.
 
-    The k components of a row are adjacent rows of the Jacobian.
+    Args:
+        residual: a ``RowResidual`` of a parameter vector.
+        vector: (p,) the parameters.
+        rows: (n, columns).
+        scale: (n,) the factor of each row in the Jacobian.
+        mesh: the devices that share the rows.
+
+    Returns:
+        The residuals (n, k) without the factor, and the Jacobian (n k, p), where the k components of a row are
+        adjacent.
     """
     r, jacobian = _sharded(_map_rows_with_jacobian, mesh, (residual, vector), rows, scale)
     return r, jacobian.reshape(-1, len(vector))
@@ -122,11 +149,11 @@ def _map_rows_with_jacobian(
     residual, vector = replicated
     n, (blocks, _) = len(rows), in_blocks(jnp.concatenate([rows, scale[:, None]], axis=1), SHARED_BLOCK)
 
-    def at(row: Array) -> tuple[Array, Array]:
+    def residual_and_jacobian(row: Array) -> tuple[Array, Array]:
         r, pull = jax.vjp(lambda v: residual(v, row[:-1]), vector)
         return r, jax.vmap(lambda unit: pull(unit)[0])(row[-1] * jnp.eye(len(r), dtype=r.dtype))
 
-    r, jacobian = jax.lax.map(jax.vmap(at), blocks)
+    r, jacobian = jax.lax.map(jax.vmap(residual_and_jacobian), blocks)
     k = r.shape[-1]
     return r.reshape(-1, k)[:n], jacobian.reshape(-1, k, len(vector))[:n]
 
@@ -138,11 +165,19 @@ def sum_of_squares_and_grad(
     importance: Float[Array, " n"] | None,
     mesh: Mesh | None = None,
 ) -> tuple[Float[Array, ""], _T]:
-    """Σᵢ importanceᵢ |r(params, rowᵢ)|² and its gradient, summed over the blocks."""
+    """Σᵢ importanceᵢ |r(params, rowᵢ)|² and its gradient, summed over the blocks.
+
+    Args:
+        residual: r.
+        params: the parameters, in the form that r takes.
+        rows: (n, columns).
+        importance: (n,), or None for 1.
+        mesh: the devices that share the rows.
+    """
     if mesh is None:
         return _sum_of_squares_and_grad(residual, params, rows, importance)
     counts = jnp.ones(len(rows), rows.dtype) if importance is None else importance
-    padding = -len(rows) % mesh.size  # repeated rows with importance 0
+    padding = -len(rows) % mesh.size  # the number of repeated rows, which get importance 0
     rows = jnp.concatenate([rows, jnp.repeat(rows[-1:], padding, axis=0)])
     counts = jnp.concatenate([counts, jnp.zeros(padding, rows.dtype)])
 
@@ -166,10 +201,10 @@ def _sum_of_squares_and_grad(
         r = jax.vmap(lambda row: residual(params, row))(block)
         return jnp.sum(mask * jnp.sum(r**2, axis=-1))
 
-    def add(total: tuple[Array, _T], block_and_mask: tuple[Array, Array]) -> tuple[tuple[Array, _T], None]:
+    def add_block(total: tuple[Array, _T], block_and_mask: tuple[Array, Array]) -> tuple[tuple[Array, _T], None]:
         return jax.tree.map(jnp.add, total, jax.value_and_grad(block_sum)(params, *block_and_mask)), None
 
     zero = (jnp.zeros((), rows.dtype), jax.tree.map(jnp.zeros_like, params))
     if len(blocks) == 1:  # no loop around a single block, which compiles faster
-        return add(zero, (blocks[0], mask[0]))[0]
-    return jax.lax.scan(add, zero, (blocks, mask))[0]
+        return add_block(zero, (blocks[0], mask[0]))[0]
+    return jax.lax.scan(add_block, zero, (blocks, mask))[0]

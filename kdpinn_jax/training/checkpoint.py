@@ -43,8 +43,8 @@ class Checkpoint:
     """A folder from which a training resumes after its process died.
 
     The resumed training ends with exactly the parameters of an uninterrupted one, on the same machine and with the same
-    libraries, provided that its stages end by their steps and not by a time budget. A completed training is read back at
-    once.
+    libraries, provided that its stages end by their steps and not by a time budget. A completed training is read back
+    at once.
 
     Attributes:
         folder: one per training; created if necessary.
@@ -89,9 +89,9 @@ class Journal:
         self._began = time.perf_counter() - elapsed
 
     def replay(self, params: Params) -> tuple[Params, StageReport] | None:
-        """Parameters, in the structure of ``params``, and report of the next stage, if it had completed.
+        """Parameters, in the structure of ``params``, and report of the next stage; None if it had not completed.
 
-        Only the parameters after the last such stage are stored; for earlier ones ``params`` are returned.
+        Only the parameters after the last completed stage are stored; for earlier ones ``params`` are returned.
         """
         if not self._to_replay:
             return None
@@ -100,7 +100,7 @@ class Journal:
         return (params if self._to_replay else _restored(params, self._content.params)), stage.report
 
     def resume_stage(self, state: _Tree) -> tuple[_Tree, RunningStage] | None:
-        """State, in the structure of ``state``, and records of the next stage, if it was running.
+        """State, in the structure of ``state``, and records of the next stage; None if it was not running.
 
         The clock is set back to the checkpoint: compiling again is not charged to the training.
         """
@@ -135,19 +135,19 @@ class Journal:
         try:
             write(Path(self._checkpoint.folder), self._content, self._identity)
         except (OSError, SafetensorError) as error:
-            why = getattr(error, "strerror", None) or error
+            reason = getattr(error, "strerror", None) or error
             self._checkpoint.warn(
-                f"warning: cannot write a checkpoint into {self._checkpoint.folder}: {why}; training continues"
+                f"warning: cannot write a checkpoint into {self._checkpoint.folder}: {reason}; training continues"
             )
 
 
 @contextlib.contextmanager
-def open_journal(checkpoint: Checkpoint | None, identified: Callable[[], Mapping[str, Any]]) -> Iterator[Journal]:
+def open_journal(checkpoint: Checkpoint | None, get_identity: Callable[[], Mapping[str, Any]]) -> Iterator[Journal]:
     """The journal of a training. With a checkpoint, this process becomes its only writer.
 
     Args:
-        checkpoint: where to store the training, and to resume it from.
-        identified: identifies the training; called only if there is a checkpoint.
+        checkpoint: where the training is stored and resumed from; None for no checkpoint.
+        get_identity: returns ``identity`` of the training; called only if there is a checkpoint.
 
     Raises:
         CheckpointError: the folder holds another training, a damaged checkpoint, or one of other library versions.
@@ -157,10 +157,10 @@ def open_journal(checkpoint: Checkpoint | None, identified: Callable[[], Mapping
     if checkpoint is None:
         yield Journal(None, {}, Content())
         return
-    identity = identified()
+    own_identity = get_identity()
     with only_writer(checkpoint.folder) if jax.process_index() == 0 else contextlib.nullcontext():
-        content = _read_latest(checkpoint, identity) if checkpoint.resume else Content()
-        yield Journal(checkpoint, identity, content)
+        content = _read_latest(checkpoint, own_identity) if checkpoint.resume else Content()
+        yield Journal(checkpoint, own_identity, content)
 
 
 def _read_latest(checkpoint: Checkpoint, identity: Mapping[str, Any]) -> Content:
@@ -171,10 +171,10 @@ def _read_latest(checkpoint: Checkpoint, identity: Mapping[str, Any]) -> Content
             continue
         try:
             content, stored = read(path)
-        except Unusable as why:
-            reasons.append(f"{path.name} {why}")
+        except Unusable as error:
+            reasons.append(f"{path.name} {error}")
             continue
-        if differing := [part for part in identity if stored.get(part) != identity[part]]:
+        if differing := [name for name in identity if stored.get(name) != identity[name]]:
             raise CheckpointError(
                 f"{folder} is the checkpoint of a training that differs in {' and '.join(differing)}; repeat the "
                 "original call, or delete the folder to start again"
@@ -208,8 +208,8 @@ def identity(phases: Sequence[Phase], key: Array) -> dict[str, Any]:
 def _describe(stage: Stage) -> str:
     """A stage's name and its static attributes, except functions, whose names are not stable."""
     static = {"steps": stage.steps} | vars(stage)
-    words = [f"{name}={value}" for name, value in static.items() if not callable(value) and not _is_number(value)]
-    return f"{type(stage).__name__}({', '.join(words)})"
+    settings = [f"{name}={value}" for name, value in static.items() if not callable(value) and not _is_number(value)]
+    return f"{type(stage).__name__}({', '.join(settings)})"
 
 
 def _is_number(value: object) -> bool:

@@ -41,7 +41,7 @@ class FinishedStage(NamedTuple):
     """A completed stage.
 
     Attributes:
-        report: how it ended.
+        report: its report.
         elapsed: the training's clock at its end, in seconds.
     """
 
@@ -56,7 +56,7 @@ class RunningStage(NamedTuple):
         leaves: the leaves of its state.
         rows: its records.
         began: the training's clock at its start, in seconds.
-        compiling: the seconds that it compiled.
+        compiling: the seconds spent compiling it.
     """
 
     leaves: list[np.ndarray]
@@ -89,7 +89,8 @@ def write(folder: Path, content: Content, identity: Mapping[str, Any]) -> None:
     """Write the latest checkpoint of a folder and keep the one before it as the previous checkpoint.
 
     Raises:
-        OSError, SafetensorError: it could not be written; the existing checkpoints are unchanged.
+        OSError: it cannot be written; the existing checkpoints are unchanged.
+        SafetensorError: likewise.
     """
     with atomic(folder / LATEST) as temporary:
         tensors = _tensors(content)
@@ -149,7 +150,7 @@ def _tensors(content: Content) -> dict[str, np.ndarray]:
         tensors |= {f"running.state.{i:04d}": leaf for i, leaf in enumerate(content.running.leaves)}
         for name in content.running.rows[0] if content.running.rows else ():
             tensors[f"running.rows.{name}"] = np.stack([row[name] for row in content.running.rows])
-    # Not ascontiguousarray, which turns a scalar into an array of one.
+    # numpy.ascontiguousarray would turn a scalar into an array with one element.
     return {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
 
 
@@ -160,18 +161,18 @@ def _content(header: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Co
         return {name.removeprefix(prefix): tensors[name] for name in sorted(tensors) if name.startswith(prefix)}
 
     finished = []
-    for i, about in enumerate(header["finished"]):
-        numbers = {field: _scalar_or_array(tensors[f"finished.{i:04d}.{name}"]) for name, field in _NUMBERS.items()}
+    for i, entry in enumerate(header["finished"]):
+        numbers = {field: scalar_or_array(tensors[f"finished.{i:04d}.{name}"]) for name, field in _NUMBERS.items()}
         history = under(f"finished.{i:04d}.history.")
-        report = StageReport(stage=str(about["stage"]), planned=int(about["planned"]), history=history, **numbers)
-        finished.append(FinishedStage(report, float(about["elapsed"])))
+        report = StageReport(stage=str(entry["stage"]), planned=int(entry["planned"]), history=history, **numbers)
+        finished.append(FinishedStage(report, float(entry["elapsed"])))
     running = None
-    if about := header["running"]:
+    if entry := header["running"]:
         columns = under("running.rows.")
         count = min((len(values) for values in columns.values()), default=0)
         rows = [{name: values[i] for name, values in columns.items()} for i in range(count)]
         leaves = list(under("running.state.").values())
-        running = RunningStage(leaves, rows, float(about["began"]), float(about["compiling"]))
+        running = RunningStage(leaves, rows, float(entry["began"]), float(entry["compiling"]))
     return Content(tuple(finished), tuple(under("params.").values()), running, float(header["elapsed"]))
 
 
@@ -182,5 +183,6 @@ def _checksum(text: str, tensors: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _scalar_or_array(value: np.ndarray) -> Any:
+def scalar_or_array(value: np.ndarray) -> Any:
+    """A plain number for one training, an array for a batch."""
     return value.item() if value.ndim == 0 else value

@@ -1,4 +1,4 @@
-"""Several processes as one program, by JAX's own runtime: moving arrays between host and devices, and shared decisions.
+"""Several processes as one program, with JAX's runtime: moving arrays between hosts and devices, and shared decisions.
 
 All functions are no-ops in a single process.
 """
@@ -20,7 +20,7 @@ _Tree = TypeVar("_Tree")
 
 
 def to_devices(tree: _Tree, mesh: Mesh | None, spec: PartitionSpec) -> _Tree:
-    """Numbers that every process has, on the devices of all processes."""
+    """Place numbers that every process has on the devices of all processes."""
     if mesh is None or not mesh.is_multi_process:
         return tree
     sharding = NamedSharding(mesh, spec)
@@ -35,7 +35,7 @@ def to_devices(tree: _Tree, mesh: Mesh | None, spec: PartitionSpec) -> _Tree:
 
 
 def to_host(tree: _Tree, mesh: Mesh | None) -> _Tree:
-    """Numbers on the devices of all processes, complete in each process."""
+    """Collect numbers from the devices of all processes, so that each process has all of them."""
     if mesh is None or not mesh.is_multi_process:
         return tree
     return jax.tree.map(_local, _replicated(mesh)(tree))

@@ -1,4 +1,4 @@
-"""The method: a teacher is trained on the PDE, and a student on the PDE and the teacher's soft targets.
+"""The method: a teacher is trained on the PDE, and a student on the teacher's soft targets and the PDE.
 
 Source: Bounja, Laayouni & Sakat (2025), arXiv 2512.13336.
 """
@@ -100,10 +100,10 @@ def distill(
 ) -> Model:
     """Train a student on its teacher and on the PDE.
 
-    By default the student first imitates the teacher, L = L_KD, and then learns from the PDE alone: imitation saves time,
-    and the PDE adds the accuracy that the teacher lacks. If imitation matches the values but not the equation, so that
-    the loss on the PDE is larger than that of the initial parameters, training on the PDE starts from those. The loss of
-    the paper,
+    By default the student first imitates the teacher, L = L_KD, and then learns from the PDE alone: imitation saves
+    time, and the PDE adds the accuracy that the teacher lacks. If imitation matches the values but not the equation, so
+    that the loss on the PDE is larger than that of the initial parameters, training on the PDE starts from those. The
+    loss of the paper,
 
         L = Σ_term w_term · mean |r_term|² + w_KD · L_KD,
 
@@ -130,7 +130,10 @@ def distill(
         The student, as ``train_teacher`` returns a teacher.
 
     Raises:
-        ValueError, TrainingInterrupted, CheckpointError, RuntimeError: as in ``train_teacher``.
+        ValueError: as in ``train_teacher``.
+        TrainingInterrupted: as in ``train_teacher``.
+        CheckpointError: as in ``fit``.
+        RuntimeError: as in ``fit``.
     """
     key_init, key_fit = jax.random.split(key)
     phases = student_phases(teacher, key_fit, network, imitate, stages, weights, coefficients, terms)

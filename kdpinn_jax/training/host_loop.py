@@ -1,10 +1,10 @@
-"""The host's part of a training: it calls the compiled functions, watches the clock, and keeps records and checkpoints."""
+"""The host's part of a training: it calls compiled functions, watches the clock, and keeps records and checkpoints."""
 
 import contextlib
 import importlib
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from ..base.types import Device, Params
 from ..models.report import Fit, StageReport, Status, TrainingInterrupted
 from .checkpoint import Checkpoint, Journal
-from .checkpoint_file import RunningStage
+from .checkpoint_file import RunningStage, scalar_or_array
 from .interrupt import Interrupt, deferred_interrupt
 from .monitor import Monitor
 from .phase import Phase
@@ -66,12 +66,12 @@ def run_phases(runner: Runner, phases: Sequence[Phase], params: Params, options:
                 for number in range(len(phase.stages)):
                     replayed = journal.replay(params)
                     if replayed is None:
-                        begin, diverged = params, np.asarray(False)
+                        start, diverged = params, np.asarray(False)
                         if number:
                             diverged = np.equal(reports[-1].status, Status.NON_FINITE)
                         elif reports:
-                            begin = _better_start(runner, phase, params, initial)
-                        params, report = _run_stage(host, phase, number, begin, diverged)
+                            start = _better_start(runner, phase, params, initial)
+                        params, report = _run_stage(host, phase, number, start, diverged)
                     else:
                         params, report = replayed
                     reports.append(report)
@@ -94,8 +94,8 @@ def run_phases(runner: Runner, phases: Sequence[Phase], params: Params, options:
 def _one_blas_thread() -> threadpool_limits:
     """Limit SciPy's BLAS, from which XLA takes its factorisations, to one thread.
 
-    BLAS threads wait for each other in busy loops: next to another busy process a factorisation of 10 ms took up to 8 s.
-    One thread costs little, because the large products use XLA's own threads.
+    BLAS threads wait for each other in busy loops: next to another busy process a factorisation of 10 ms took up to
+    8 s. One thread costs little, because the large products use XLA's own threads.
     """
     importlib.import_module("scipy.linalg.cython_lapack")  # a limit applies to libraries that are already loaded
     return threadpool_limits(1, user_api="blas")
@@ -107,6 +107,7 @@ def _deadline(phase: Phase, options: HostOptions) -> float:
 
 
 def _better_start(runner: Runner, phase: Phase, params: Params, initial: Params) -> Params:
+    """The parameters with the smaller loss on the objective of a phase."""
     both = runner.to_host((params, initial))
     losses = (runner.to_host(runner.fresh_loss(phase.objective, p, phase.key)) for p in both)
     return lower_loss_params(*both, *losses)
@@ -162,7 +163,7 @@ def _run_stage(
     fresh_loss = np.asarray(np.nan)
     if run.rows:
         params = runner.to_host(state.params)
-        with contextlib.suppress(KeyboardInterrupt):  # the parameters must not be lost for the sake of this number
+        with contextlib.suppress(KeyboardInterrupt):  # an interrupted evaluation must not lose the parameters
             fresh_loss = np.asarray(runner.to_host(runner.fresh_loss(objective, state.params, state.key)))
     return params, _report(stage, run, status, fresh_loss, journal.elapsed())
 
@@ -172,17 +173,12 @@ def _report(stage: Stage, run: RunningStage, status: np.ndarray, fresh_loss: np.
     return StageReport(
         stage=type(stage).__name__,
         planned=stage.steps,
-        steps=_scalar_or_array(run.rows[-1]["step"] if run.rows else np.zeros_like(status)),
-        status=_scalar_or_array(status),
+        steps=scalar_or_array(run.rows[-1]["step"] if run.rows else np.zeros_like(status)),
+        status=scalar_or_array(status),
         record_steps=columns.pop("step", np.zeros((*status.shape, 0), int)),
         record_seconds=columns.pop("seconds", np.zeros(0)),
         history=columns,
-        fresh_loss=_scalar_or_array(fresh_loss),
+        fresh_loss=scalar_or_array(fresh_loss),
         seconds_compiling=run.compiling,
         seconds=now - run.began - run.compiling,
     )
-
-
-def _scalar_or_array(value: np.ndarray) -> Any:
-    """A plain number for one training, an array for a batch."""
-    return value.item() if value.ndim == 0 else value

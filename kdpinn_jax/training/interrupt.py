@@ -25,19 +25,19 @@ def deferred_interrupt() -> Iterator[Interrupt]:
 
     Python raises ``KeyboardInterrupt`` between any two instructions. While JAX traces and compiles, that may be in a
     callback or a finaliser, where Python drops the exception and the training continues, or inside a compiler that then
-    crashes at exit. Custom signal handlers are left alone, and so are all threads but the main one, which do not receive
-    signals.
+    crashes at exit. Custom signal handlers are left alone, and so are all threads but the main one, which do not
+    receive signals.
     """
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
         return
     default = signal.default_int_handler
-    replaced = [which for which in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(which) is default]
-    for which in replaced:
-        signal.signal(which, interrupt)
+    replaced = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is default]
+    for number in replaced:
+        signal.signal(number, interrupt)
     try:
         yield interrupt
     finally:
-        for which in replaced:
-            signal.signal(which, default)
+        for number in replaced:
+            signal.signal(number, default)

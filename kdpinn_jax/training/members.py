@@ -1,4 +1,4 @@
-"""The members of a sweep from what is varied, and the sweep_table of what came of them."""
+"""The members of a sweep from the values that vary, and a table of their results."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from .distill import STAGES
 from .stages import Stage
 from .sweep import Member
 
-#: What can be varied of every training; coefficients, weights and the stages' numbers come to it.
+#: The names that every sweep can vary, besides coefficients, weights and the numbers of the stages.
 COMMON = ("seed", "layers", "activation")
 
 
@@ -28,19 +28,23 @@ def members(
     stages: Sequence[Stage] = STAGES,
     **varied: Sequence[Any],
 ) -> list[Member]:
-    """Every combination of what is varied, the last name fastest.
+    """Every combination of the varied values.
 
         members(burgers, seed=range(4), nu=(0.01, 0.02), layers=((20, 20), (10, 10, 10)))
 
     Args:
-        source: the problem, or the teacher of students.
-        network, stages: those of the sweep, where their layers, activation or numbers are varied.
+        source: the problem, or the teacher if the members are students.
+        network: the sweep's network, if ``layers`` or ``activation`` are varied; default as in ``sweep``.
+        stages: the sweep's stages, if their numbers are varied.
         varied: values by name: ``seed``, ``layers`` (hidden widths), ``activation``, a coefficient of the problem, the
-            weight of a term (``initial``, for students ``soft_target``), or a number of the stages
-            (``learning_rate``, ``damping``; in every stage that has it).
+            weight of a term (``initial``, for students ``soft_target``), or a number of the stages (``learning_rate``,
+            ``damping``; in every stage that has it).
+
+    Returns:
+        The members. The last name varies fastest.
 
     Raises:
-        ValueError: an unknown name, or one without values.
+        ValueError: a name is unknown or has no values.
     """
     problem = source.problem if isinstance(source, Model) else source
     network = network or (problem.student if isinstance(source, Model) else problem.teacher)
@@ -50,15 +54,19 @@ def members(
             raise ValueError(f"members: {name!r} cannot be varied{nearest(name, known)}")
         if not len(values):
             raise ValueError(f"members: {name} has no values; give at least one")
-    made = []
-    for combination in itertools.product(*varied.values()):
-        chosen = dict(zip(varied, combination, strict=True))
-        made.append(_member(chosen, known, network, tuple(stages)))
-    return made
+    return [
+        _member(dict(zip(varied, combination, strict=True)), known, network, tuple(stages))
+        for combination in itertools.product(*varied.values())
+    ]
 
 
 def known_names(source: Problem | Model, stages: Sequence[Stage]) -> dict[str, str]:
-    """What can be varied, and what each name is: ``"common"``, ``"coefficient"``, ``"weight"`` or ``"stage"``."""
+    """The names that can be varied, with their kinds: ``"common"``, ``"coefficient"``, ``"weight"`` or ``"stage"``.
+
+    Args:
+        source: the problem, or the teacher if the members are students.
+        stages: the stages of the sweep.
+    """
     problem = source.problem if isinstance(source, Model) else source
     numbers = {name for stage in stages if is_dataclass(stage) for name in _numbers(stage)}
     terms = [name for name in problem.terms if name not in problem.enforced]
@@ -68,33 +76,47 @@ def known_names(source: Problem | Model, stages: Sequence[Stage]) -> dict[str, s
 
 
 def _numbers(stage: Stage) -> list[str]:
-    """The leaves of its pytree, with which members of one program may differ: not its step counts."""
+    """The dynamic attributes of a stage, in which the members of one program may differ."""
     paths = (path for path, _ in jax.tree_util.tree_leaves_with_path(stage))
     return [path[0].name for path in paths if isinstance(path[0], jax.tree_util.GetAttrKey)]
 
 
-def _member(chosen: Mapping[str, Any], known: Mapping[str, str], network: MLP, stages: tuple[Stage, ...]) -> Member:
-    of = lambda kind: {name: value for name, value in chosen.items() if known[name] == kind}
-    for name, value in of("stage").items():
-        stages = tuple(replace(s, **{name: float(value)}) if hasattr(s, name) else s for s in stages)  # pyright: ignore
-    reshaped = MLP(tuple(chosen.get("layers", network.hidden)), chosen.get("activation", network.activation))
+def _member(values: Mapping[str, Any], known: Mapping[str, str], network: MLP, stages: tuple[Stage, ...]) -> Member:
+    """The member with these values, given the kind of every known name."""
+
+    def numbers(kind: str) -> dict[str, float]:
+        return {name: float(value) for name, value in values.items() if known[name] == kind}
+
+    for name, number in numbers("stage").items():
+        stages = tuple(replace(stage, **{name: number}) if hasattr(stage, name) else stage for stage in stages)  # pyright: ignore
+    varied_network = MLP(tuple(values.get("layers", network.hidden)), values.get("activation", network.activation))
     return Member(
-        seed=int(chosen.get("seed", 0)),
-        network=reshaped if {"layers", "activation"} & set(chosen) else None,
-        stages=stages if of("stage") else None,
-        coefficients={name: float(value) for name, value in of("coefficient").items()},
-        weights={name: float(value) for name, value in of("weight").items()},
-        varied=dict(chosen),
+        seed=int(values.get("seed", 0)),
+        network=varied_network if {"layers", "activation"} & set(values) else None,
+        stages=stages if numbers("stage") else None,
+        coefficients=numbers("coefficient"),
+        weights=numbers("weight"),
+        varied=dict(values),
     )
 
 
-def sweep_table(members: Sequence[Member], models: Sequence[Model], found: Sequence[Metrics]) -> list[dict[str, Any]]:
-    """A row a member: its number, what is varied, its network, errors, losses and ending."""
+def sweep_table(members: Sequence[Member], models: Sequence[Model], metrics: Sequence[Metrics]) -> list[dict[str, Any]]:
+    """One row per member of a sweep.
+
+    Args:
+        members: the members.
+        models: their models, as ``sweep`` returns them.
+        metrics: their errors, as ``evaluate`` returns them.
+
+    Returns:
+        Rows with the member's number, its varied values, its network, its errors if there is a reference, the loss at
+        the training points and at fresh ones, the number of steps, and why the training ended.
+    """
     rows = []
-    for i, (member, model, metrics) in enumerate(zip(members, models, found, strict=True)):
+    for i, (member, model, model_metrics) in enumerate(zip(members, models, metrics, strict=True)):
         trained = [report for report in model.training if len(report.record_steps)]
         loss = float(trained[-1].history["loss"][-1]) if trained else np.nan
-        errors = metrics.errors[metrics.quantity]._asdict() if metrics.errors else {}
+        errors = model_metrics.errors[model_metrics.quantity]._asdict() if model_metrics.errors else {}
         rows.append(
             {
                 "member": i,
@@ -113,7 +135,13 @@ def sweep_table(members: Sequence[Member], models: Sequence[Model], found: Seque
 
 
 def rank(rows: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Members from the best to the worst: by relative L2 error, without a reference by the loss at fresh points; one
-    that turned non-finite comes last."""
+    """The members' numbers from best to worst.
+
+    They are sorted by relative L2 error, or without a reference by the loss at fresh points. Non-finite values come
+    last.
+
+    Args:
+        rows: a table of ``sweep_table``.
+    """
     by = "relative_l2" if rows and "relative_l2" in rows[0] else "fresh_loss"
     return sorted(range(len(rows)), key=lambda i: (not np.isfinite(rows[i][by]), rows[i][by]))

@@ -16,23 +16,31 @@ from ..pde.networks import MLP
 from ..pde.problem import Problem
 from .objective import Objective
 
-#: Parameters -> an error worth recording.
+#: Parameters -> the error that the history records.
 Monitor = Callable[[Params], Array]
 
 
 def error_monitor(objective: Objective) -> Monitor | None:
-    """A function of the parameters that gives the relative L2 error of the headline quantity on a coarse grid; None if
-    the problem has no reference."""
+    """The relative L2 error of the headline quantity on a coarse grid, as a function of the parameters.
+
+    Args:
+        objective: the objective that is trained.
+
+    Returns:
+        params -> error, or None if the problem has no reference or its coefficients are traced.
+    """
     problem = objective.problem
     if problem.reference is None or is_traced(objective.coefficients):
         return None
     counts = grid_counts(problem, coarse=True)
-    z, exact = reference_on_grid(problem, hashable(objective.coefficients), problem.lower, problem.upper, counts)
+    grid, values = reference_on_grid(problem, hashable(objective.coefficients), problem.lower, problem.upper, counts)
     columns = tuple(headline(problem)[1])
-    points, exact = jnp.asarray(z), jnp.asarray(exact)
-    return lambda params: _relative_l2(
-        problem, objective.network, columns, params, objective.coefficients, points, exact
-    )
+    z, exact = jnp.asarray(grid), jnp.asarray(values)
+
+    def monitor(params: Params) -> Array:
+        return _relative_l2(problem, objective.network, columns, params, objective.coefficients, z, exact)
+
+    return monitor
 
 
 @functools.partial(jax.jit, static_argnames=("problem", "network", "columns"))
@@ -46,5 +54,5 @@ def _relative_l2(
     exact: Float[Array, "n m"],
 ) -> Float[Array, ""]:
     u = jax.vmap(network_field(problem, network, params, coefficients))(z)
-    chosen = jnp.asarray(columns)
-    return jnp.linalg.norm(u[:, chosen] - exact[:, chosen]) / jnp.linalg.norm(exact[:, chosen])
+    selected = jnp.asarray(columns)
+    return jnp.linalg.norm(u[:, selected] - exact[:, selected]) / jnp.linalg.norm(exact[:, selected])

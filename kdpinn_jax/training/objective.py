@@ -33,9 +33,9 @@ class Objective:
     """Terms with weights, for one problem and one network. A pytree.
 
     Attributes:
-        problem: supplies embedding and ansatz; static.
+        problem: supplies the embedding and the ansatz; static.
         network: the architecture; static.
-        terms: the terms of the loss: the problem's and additional ones (soft targets).
+        terms: the terms of the loss: the problem's terms and additional ones (soft targets).
         weights: one number per term, dynamic; a weight of 0 switches its term off.
         coefficients: the coefficients of the equation, dynamic.
         mesh: the devices that share the points, or None; static.
@@ -61,14 +61,14 @@ def objective(
 
     Args:
         problem: the PDE; the terms that its ansatz enforces are left out.
-        network: default the problem's teacher network. The number of outputs is set from the problem.
-        terms: added to the problem's terms, or replacing those of the same name.
+        network: default the problem's teacher network. The number of outputs is taken from the problem.
+        terms: terms that are added to the problem's, or replace those of the same name.
         weights: those that differ from the problem's.
         coefficients: those that differ from the problem's.
 
     Raises:
-        ValueError: an unknown weight or coefficient, a negative or non-finite number, or a term with a name that the
-            history reserves.
+        ValueError: a weight or coefficient is unknown or not finite, a weight is negative, or the name of a term is
+            reserved by the history.
     """
     network = network or problem.teacher
     network = network.clone(outputs=problem.outputs or len(problem.fields))
@@ -90,26 +90,26 @@ def objective(
 
 
 def _checked(
-    what: str, given: Mapping[str, ArrayLike] | None, known: Iterable[str], problem: Problem
+    kind: str, overrides: Mapping[str, ArrayLike] | None, known: Iterable[str], problem: Problem
 ) -> dict[str, ArrayLike]:
-    """The given numbers, with scalars as Python floats, so that their type never causes another trace."""
+    """The caller's numbers, with scalars as Python floats, so that their type never causes another trace."""
     checked: dict[str, ArrayLike] = {}
-    for name, value in (given or {}).items():
+    for name, value in (overrides or {}).items():
         if name not in known:
-            why = " (its ansatz satisfies it identically)" if name in problem.enforced else ""
-            raise ValueError(f"{what} {name!r} is unknown to problem {problem.name!r}{why}{nearest(name, known)}")
+            reason = " (its ansatz satisfies it identically)" if name in problem.enforced else ""
+            raise ValueError(f"{kind} {name!r} is unknown to problem {problem.name!r}{reason}{nearest(name, known)}")
         if is_traced(value):
             checked[name] = value
             continue
         number = np.asarray(value)
         if not np.isfinite(number).all():
-            raise ValueError(f"{what} {name}={value} must be finite")
+            raise ValueError(f"{kind} {name}={value} must be finite")
         checked[name] = value if number.ndim else float(number)
     return checked
 
 
 def only(objective: Objective, *names: str) -> Objective:
-    """The objective restricted to these of its terms, with their weights unchanged."""
+    """The objective restricted to the named terms, with unchanged weights."""
     return replace(
         objective,
         terms={name: objective.terms[name] for name in names},

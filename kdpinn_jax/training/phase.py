@@ -12,8 +12,8 @@ class Phase(NamedTuple):
     """Consecutive stages on one objective.
 
     Attributes:
-        objective: what they minimise.
-        stages: in their order.
+        objective: the objective that the stages minimise.
+        stages: the stages, in order.
         key: a JAX random key for their points.
         until: the fraction of the time budget at which the phase ends.
     """

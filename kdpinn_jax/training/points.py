@@ -1,4 +1,4 @@
-"""The points of a training: the first ones, and their renewal as a stage's ``Sampling`` prescribes."""
+"""The points of a training: the first points, and how a stage's ``Sampling`` renews them."""
 
 import jax
 import jax.numpy as jnp
@@ -13,17 +13,31 @@ from .residuals import term_residuals
 
 
 def sample(objective: Objective, key: Array) -> Points:
-    """Fresh points of every term, evenly drawn, ``count`` of each."""
+    """Fresh, evenly drawn points of every term, ``term.count`` of each.
+
+    Args:
+        objective: the terms.
+        key: a JAX random key.
+    """
     return draw_evenly(objective, Sampling(), key)
 
 
 def draw_evenly(objective: Objective, sampling: Sampling, key: Array) -> Points:
-    """Points as the samplers draw them, in the numbers that ``sampling`` prescribes: the first points of a stage."""
+    """The first points of a stage: ``sampling`` prescribes how many, and the terms' samplers draw them.
+
+    Args:
+        objective: the terms.
+        sampling: the stage's sampling.
+        key: a JAX random key.
+
+    Raises:
+        ValueError: an adaptive term is unknown.
+    """
     for name in sampling.adaptive:
         if name not in objective.terms:
             raise ValueError(
-                f"Sampling: adaptive term {name!r} is unknown{nearest(name, objective.terms)}; the default stages expect "
-                "the equation's term under the name 'residual'"
+                f"Sampling: adaptive term {name!r} is unknown{nearest(name, objective.terms)}; the default stages "
+                "expect the equation's term under the name 'residual'"
             )
     rows = {
         name: objective.terms[name].sample(k, sampling.points(objective.terms[name].count))
@@ -36,8 +50,9 @@ def draw_evenly(objective: Objective, sampling: Sampling, key: Array) -> Points:
 def renew(objective: Objective, sampling: Sampling, params: Params, key: Array, old: Points, step: Array) -> Points:
     """The points after ``step`` steps. Those of ``sampling.adaptive`` terms concentrate where the residual is large.
 
-    All points are new during the warm phase and at its end. Afterwards each draw replaces every k-th row, k = 1/replace,
-    starting one row later each time: a row lasts for k draws, and each part of a union of sets keeps its share.
+    All points are new during the warm phase and at its end. Afterwards each draw replaces every k-th row,
+    k = 1/replace, and starts one row later each time: a row lasts for k draws, and each part of a union of sets keeps
+    its share.
     """
     key_even, key_adaptive = jax.random.split(key)
     fresh, keys = draw_evenly(objective, sampling, key_even), _keys(objective, key_adaptive)
@@ -59,7 +74,7 @@ def renew(objective: Objective, sampling: Sampling, params: Params, key: Array, 
 
 
 def _keys(objective: Objective, key: Array) -> dict[str, Array]:
-    """One key per term, in the order that jit gives a dict, so that a key means the same points under jit."""
+    """One key per term, in the order in which jit traverses a dict, so that jit does not change the points."""
     return dict(zip(sorted(objective.terms), jax.random.split(key, len(objective.terms)), strict=True))
 
 
@@ -74,6 +89,6 @@ def _draw_adaptively(
     # sequence. Sorting by columns therefore keeps equally spaced choices even.
     candidates = candidates[jnp.lexsort(candidates.T[::-1])]
     sizes = jnp.linalg.norm(term_residuals(objective, params, name, candidates), axis=-1)
-    # A residual that is NaN at one candidate must not invalidate the whole choice; the loss will show it.
+    # A residual that is NaN at one candidate must not invalidate the whole choice; the loss shows it.
     chosen, importance = importance_resample(key_choice, jnp.where(jnp.isfinite(sizes), sizes, 0.0), count)
     return candidates[chosen], importance

@@ -7,7 +7,12 @@ from typing import Any
 
 
 class Progress:
-    """A progress bar. ``shown=None`` shows it on a terminal only."""
+    """A progress bar.
+
+    Args:
+        shown: whether to show it; None shows it on a terminal only.
+        time_budget: the seconds that it shows as the limit, or None.
+    """
 
     def __init__(self, shown: bool | None, time_budget: float | None) -> None:
         from rich.console import Console  # imported late: only a training needs it
@@ -41,7 +46,7 @@ class Progress:
         self._bar.stop()
 
     def begin(self, title: str, steps: int) -> None:
-        """Replace the line by that of a new stage."""
+        """Show a new stage in place of the previous one."""
         if self._task is not None:
             self._bar.remove_task(self._task)
         self._task = self._bar.add_task(title, total=steps, numbers="")

@@ -17,15 +17,15 @@ class Sampling:
         adaptive: names of the terms whose later points are drawn with probability p ∝ |r|/mean|r| + 1 from
             ``candidates`` times as many fresh ones (Wu, Zhu, Tan, Kartha & Lu 2023, eq. 2 with k = c = 1).
         candidates: the number of fresh points drawn per adaptive point.
-        replace: the fraction of points, the oldest ones, that a draw replaces after the warm phase, rounded to one over
-            an integer: the loss then changes little from draw to draw.
+        replace: the fraction of points that a draw replaces after the warm phase, oldest first, rounded to one over an
+            integer. With a small fraction the loss changes little from draw to draw.
         warm: the number of steps during which every draw replaces all points.
         unbiased: whether each adaptive point is weighted, after the warm phase, by the inverse of its probability, so
             that the expected loss equals that of evenly drawn points.
         share: the fraction of each term's count that is drawn.
 
     Raises:
-        ValueError: a number is out of range, or ``adaptive`` without ``every``.
+        ValueError: a number is out of range, or ``adaptive`` is given without ``every``.
     """
 
     every: int = 0
@@ -62,7 +62,7 @@ def importance_resample(key: Array, sizes: Float[Array, " c"], n: int) -> tuple[
 
     Args:
         key: a JAX random key.
-        sizes: (c,) non-negative.
+        sizes: (c,) non-negative numbers, the sizes of the residuals.
         n: the number of indices.
 
     Returns:

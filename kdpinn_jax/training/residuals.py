@@ -1,7 +1,7 @@
 """Residuals of an objective's terms, their mean squares, the loss, and derivatives with respect to the parameters.
 
-Residual vectors come first: a stage that needs a loss squares them, and a stage that needs curvature uses them directly,
-together with their Jacobian.
+Residual vectors come first: a stage that needs a loss squares them, and a stage that needs curvature uses them
+directly, together with their Jacobian.
 """
 
 import functools
@@ -74,10 +74,10 @@ def mean_square_at(
 ) -> Float[Array, ""]:
     """The unweighted mean square of one term at evenly drawn rows.
 
-    It is a program of its own, so that the end of a training and a later ``evaluate`` compile it once.
+    It is jitted separately, so that the end of a training and a later ``evaluate`` share the compiled program.
     """
-    alone = Objective(problem, network, {"": term}, {"": 1.0}, dict(coefficients))
-    return jnp.mean(jnp.sum(term_residuals(alone, params, "", rows) ** 2, axis=-1))
+    term_alone = Objective(problem, network, {"": term}, {"": 1.0}, dict(coefficients))
+    return jnp.mean(jnp.sum(term_residuals(term_alone, params, "", rows) ** 2, axis=-1))
 
 
 def weighted_sum(objective: Objective, term_losses: Mapping[str, Array]) -> Float[Array, ""]:
@@ -97,15 +97,15 @@ def loss(objective: Objective, params: Params, points: Points) -> Float[Array, "
 def loss_and_grad(
     objective: Objective, params: Params, points: Points
 ) -> tuple[tuple[Float[Array, ""], dict[str, Float[Array, ""]]], Params]:
-    """((loss, term losses), gradient), the result of ``jax.value_and_grad(…, has_aux=True)``, computed in blocks."""
+    """((loss, term losses), gradient), as from ``jax.value_and_grad(…, has_aux=True)``, but computed in blocks."""
     term_losses, gradient = {}, jax.tree.map(jnp.zeros_like, params)
     for name, rows in _rows(objective, params, points):
-        square, slope = sum_of_squares_and_grad(
+        squares, squares_gradient = sum_of_squares_and_grad(
             _row_residual(objective, name), params, rows, points.importance.get(name), objective.mesh
         )
-        term_losses[name] = square / len(rows)
-        share = objective.weights[name] / len(rows)
-        gradient = jax.tree.map(lambda total, g, w=share: total + w * g, gradient, slope)
+        term_losses[name] = squares / len(rows)
+        factor = objective.weights[name] / len(rows)
+        gradient = jax.tree.map(lambda total, g, w=factor: total + w * g, gradient, squares_gradient)
     return (weighted_sum(objective, term_losses), term_losses), gradient
 
 
@@ -121,7 +121,8 @@ def weighted_vector(
 def residuals_and_weighted_jacobian(
     objective: Objective, params: Params, points: Points
 ) -> tuple[dict[str, Float[Array, "_n _k"]], Float[Array, "rows p"]]:
-    """``residuals``, and the Jacobian of ``weighted_vector``, one column per parameter as ``ravel_pytree`` orders them."""
+    """``residuals``, and the Jacobian of ``weighted_vector`` with one column per parameter, in the order of
+    ``ravel_pytree``."""
     vector, unravel = ravel_pytree(params)
     r, jacobians = {}, []
     for name, rows in _rows(objective, params, points):
@@ -138,7 +139,7 @@ def _rows(objective: Objective, params: Params, points: Points) -> list[tuple[st
 
 
 def _scale(objective: Objective, points: Points, name: str) -> Float[Array, " _n"]:
-    """The square root of each row's weight in the loss."""
+    """The square root of the factor with which each row enters the loss."""
     n = len(points.rows[name])
     importance = points.importance.get(name, jnp.ones(n))
     return jnp.sqrt(objective.weights[name] / n * importance)

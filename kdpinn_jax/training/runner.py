@@ -21,7 +21,7 @@ _Tree = TypeVar("_Tree")
 
 @runtime_checkable  # the tests check argument types at run time
 class Runner(Protocol):
-    """The compiled functions of a training. The numbers of a batch have a leading axis, its members."""
+    """The compiled functions of a training. The numbers of a batch have the members as their first axis."""
 
     def start(
         self, objective: Objective, stage: Stage, params: Params, key: Array, number: int, diverged: ArrayLike
@@ -36,15 +36,15 @@ class Runner(Protocol):
         ...
 
     def fresh_loss(self, objective: Objective, params: Params, key: Array) -> Array:
-        """The loss at points that training did not see."""
+        """The loss at evenly drawn points that training did not see."""
         ...
 
     def to_devices(self, tree: _Tree) -> _Tree:
-        """Numbers from the host, on the devices of all processes."""
+        """Place numbers of the host on the devices of all processes."""
         ...
 
     def to_host(self, tree: _Tree) -> _Tree:
-        """Numbers on the devices of all processes, for this process to read."""
+        """Collect numbers from the devices of all processes, so that this process can read them."""
         ...
 
     def broadcast_flags(self, *flags: bool) -> tuple[bool, ...]:
@@ -87,5 +87,5 @@ class SingleRunner(NamedTuple):
 
 @functools.cache
 def _compiled_advance(options: tuple[tuple[str, bool | int], ...]) -> Callable[..., tuple[TrainState, Record]]:
-    # A call that is itself being traced must not choose compiler options, so this is not used there.
+    # JAX does not accept compiler options in a call that is itself traced; ``fit`` calls ``advance`` there.
     return jax.jit(advance, compiler_options=known_options(**dict(options)))

@@ -1,4 +1,4 @@
-"""Knowledge distillation as a term: soft targets, their Gaussian KL, Sobolev targets; the Huber loss of any term."""
+"""Knowledge distillation as a term of the loss: soft targets, Sobolev targets, and the Huber loss of any term."""
 
 import functools
 from collections.abc import Callable
@@ -12,10 +12,10 @@ from jax.tree_util import Partial
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from ..base.types import Coefficients, Field, is_traced
+from ..base.types import Coefficients, Field, Residual, Sampler, is_traced
 from ..models.model import Model
-from ..pde.problem import Problem, Residual, Term
-from ..pde.sampling import Sampler, box
+from ..pde.problem import Problem, Term
+from ..pde.sampling import box
 
 
 def gaussian_kl(
@@ -25,9 +25,20 @@ def gaussian_kl(
     sigma_student: ArrayLike = 1.0,
     temperature: ArrayLike = 1.0,
 ) -> Float[Array, "*shape"]:
-    """KL(N(u_T, (τσ_T)²) ‖ N(u_S, (τσ_S)²)) = log(σ_S/σ_T) + (τ²σ_T² + (u_T − u_S)²)/(2τ²σ_S²) − ½, elementwise.
+    """The Kullback–Leibler divergence of two Gaussians centred on the teacher's and the student's values, elementwise:
 
-    With σ_T = σ_S = σ and τ = 1 it is (u_T − u_S)²/(2σ²): a square error. Source: arXiv 2512.13336, the KD loss.
+        KL(N(u_T, (τσ_T)²) ‖ N(u_S, (τσ_S)²)) = log(σ_S/σ_T) + (τ²σ_T² + (u_T − u_S)²)/(2τ²σ_S²) − ½.
+
+    For σ_T = σ_S = σ and τ = 1 it is the squared error (u_T − u_S)²/(2σ²).
+
+    Args:
+        teacher: u_T, in the units of u.
+        student: u_S, in the units of u.
+        sigma_teacher: σ_T, in the units of u.
+        sigma_student: σ_S, in the units of u.
+        temperature: τ, dimensionless.
+
+    Source: arXiv 2512.13336, the KD loss.
     """
     teacher_width, student_width = temperature * jnp.asarray(sigma_teacher), temperature * jnp.asarray(sigma_student)
     ratio = teacher_width / student_width
@@ -39,10 +50,11 @@ def _domain(problem: Problem) -> Sampler:
     return box(problem.lower, problem.upper, logarithmic=problem.logarithmic)
 
 
-@functools.cache  # one function for the same arguments: another teacher of the same shape does not trace anew
-def _teach(draw: Sampler, with_slopes: bool) -> Callable[..., Array]:
+# The cached factories return the same function for the same arguments, so that teachers of one shape share a program.
+@functools.cache
+def _target_sampler(draw: Sampler, with_slopes: bool) -> Callable[[Model, Array, int], Array]:
     def sample(teacher: Model, key: Array, n: int) -> Float[Array, "n columns"]:
-        """Rows (z, u_T(z)) or (z, u_T(z), ∂u_T(z)): the teacher is asked once a draw, and no gradient reaches it."""
+        """Rows (z, u_T(z)) or (z, u_T(z), ∂u_T(z)). The teacher is evaluated once per draw; no gradient reaches it."""
         u = teacher.field
 
         def row(z: Array) -> Array:
@@ -55,8 +67,11 @@ def _teach(draw: Sampler, with_slopes: bool) -> Callable[..., Array]:
 
 
 @functools.cache
-def _misfit(d: int, m: int, with_slopes: bool) -> Callable[..., Array]:
+def _target_residual(
+    d: int, m: int, with_slopes: bool
+) -> Callable[[Array, Array, Array, Field, Array, Coefficients], Array]:
     def residual(scale: Array, sobolev: Array, extent: Array, u: Field, row: Array, c: Coefficients) -> Array:
+        """The weighted differences of values and slopes at one row."""
         z, value, slopes = row[:d], row[d : d + m], row[d + m :]
         misfit = scale * (u(z) - value)
         if not with_slopes:
@@ -77,17 +92,21 @@ def soft_target(
     sample: Sampler | None = None,
     count: int = 2048,
 ) -> Term:
-    """The term that teaches: at distillation points, r = (u_S − u_T)/(√2 τ σ_S), so that |r|² is ``gaussian_kl`` up to
-    the constant log(σ_S/σ_T) + σ_T²/(2σ_S²) − ½ that no gradient sees (0 for equal σ).
+    """The distillation term, which pulls the student's values towards the teacher's: r = (u_S − u_T)/(√2 τ σ_S).
+
+    |r|² is ``gaussian_kl`` without its constant log(σ_S/σ_T) + σ_T²/(2σ_S²) − ½, which has no gradient and is 0 for
+    equal σ.
 
     Args:
-        teacher: the frozen model.
-        sigma_teacher, sigma_student: standard deviations σ_T, σ_S in the units of u; numbers, or one a field. σ_T moves
-            the constant alone; it is checked, and named because the paper's loss has it.
-        temperature: τ, which scales both.
-        sobolev: weight of the teacher's first derivatives along every axis, each times the domain's extent along it
-            (Czarnecki et al. 2017); 0 leaves them out.
-        sample: where the distillation points come from; default the domain's box. count: how many.
+        teacher: a trained model, whose parameters stay fixed.
+        sigma_teacher: σ_T in the units of u, one number or one per field. It occurs only in the constant and is
+            accepted because the paper's loss has it.
+        sigma_student: σ_S in the units of u, one number or one per field.
+        temperature: τ, dimensionless; it scales both σ.
+        sobolev: the weight of the first derivatives of u_T along every axis, each multiplied by the extent of the
+            domain along that axis (Czarnecki et al. 2017); 0 leaves them out.
+        sample: a sampler of the distillation points; default the box of the domain.
+        count: the number of distillation points.
 
     Raises:
         ValueError: a σ or τ is not positive, or sobolev is negative.
@@ -98,7 +117,7 @@ def soft_target(
         ("sigma_student", sigma_student),
         ("temperature", temperature),
     ):
-        if not is_traced(value) and not np.all(np.asarray(value) > 0):  # numpy: inside jit, jnp would trace it
+        if not is_traced(value) and not np.all(np.asarray(value) > 0):  # inside jit, jnp.all would be traced
             raise ValueError(f"soft_target: {name}={value} must be positive")
     if sobolev < 0:
         raise ValueError(f"soft_target: sobolev={sobolev} must not be negative")
@@ -107,27 +126,35 @@ def soft_target(
     scale = jnp.broadcast_to(1 / width, (m,))
     extent = jnp.asarray(teacher.problem.upper, dtype) - jnp.asarray(teacher.problem.lower, dtype)
     return Term(
-        Partial(_teach(sample or _domain(teacher.problem), sobolev > 0), replace(teacher, training=())),
-        Partial(_misfit(d, m, sobolev > 0), scale, jnp.asarray(sobolev, dtype), extent),
+        Partial(_target_sampler(sample or _domain(teacher.problem), sobolev > 0), replace(teacher, training=())),
+        Partial(_target_residual(d, m, sobolev > 0), scale, jnp.asarray(sobolev, dtype), extent),
         count,
     )
 
 
-def _huber_residual(residual: Residual, delta: Array, u: Field, row: Array, c: Coefficients) -> Array:
-    r = residual(u, row, c)
-    size = jnp.abs(r)
-    # sign(r)·√(2·huber(r)); the maximum keeps the branch not taken away from √ of a negative number.
-    beyond = jnp.sign(r) * jnp.sqrt(jnp.maximum(2 * delta * size - delta**2, delta**2))
-    return jnp.where(size <= delta, r, beyond)
-
-
 def huber(term: Term, delta: float) -> Term:
-    """The term under the Huber loss: |r|² up to δ, 2δ|r| − δ² beyond (component by component), against spikes of a
-    condition. Source: Huber (1964), eq. 1.
+    """The term with the Huber loss of each residual component r: r² for |r| ≤ δ, and 2δ|r| − δ² beyond.
+
+    It limits the influence of spikes, such as those of a discontinuous condition.
+
+    Args:
+        term: any term.
+        delta: δ, in the units of the residual.
 
     Raises:
         ValueError: δ is not positive.
+
+    Source: Huber (1964), eq. 1.
     """
     if not delta > 0:
         raise ValueError(f"huber: delta={delta} must be positive")
     return replace(term, residual=Partial(_huber_residual, term.residual, jnp.asarray(delta)))
+
+
+def _huber_residual(residual: Residual, delta: Array, u: Field, row: Array, c: Coefficients) -> Array:
+    """sign(r) √(Huber loss of r), so that its square is the Huber loss."""
+    r = residual(u, row, c)
+    size = jnp.abs(r)
+    # The maximum keeps the branch that is not selected from taking √ of a negative number.
+    beyond = jnp.sign(r) * jnp.sqrt(jnp.maximum(2 * delta * size - delta**2, delta**2))
+    return jnp.where(size <= delta, r, beyond)

@@ -16,7 +16,7 @@ from .points import draw_evenly, renew, sample
 from .residuals import mean_square_at, weighted_sum
 from .stages import Stage
 
-#: What the host reads after some steps: ``"step"``, ``"status"``, ``"loss"`` and the mean square of every term.
+#: The values that the host reads after some steps: ``"step"``, ``"status"``, ``"loss"`` and every term's mean square.
 Record = dict[str, Array]
 
 
@@ -29,7 +29,7 @@ class TrainState(NamedTuple):
         state: the stage's own state.
         points: the current points.
         term_losses: the mean squares of the last evaluation.
-        key: for the next draw of points.
+        key: the random key for the next draw of points.
         step: the number of steps taken.
         status: a ``Status``.
     """
@@ -52,7 +52,7 @@ def start(objective: Objective, stage: Stage, params: Params, key: Array, diverg
     unknown = {name: jnp.full((), jnp.nan, precision(params)) for name in objective.terms}
     status = jnp.where(diverged, Status.NON_FINITE, Status.RUNNING)
     state = TrainState(params, params, stage_state, points, unknown, key, jnp.asarray(0), status)
-    # Strongly typed, like the states returned by a step or read from a checkpoint, so that one program serves all.
+    # Strongly typed like the states of a step or a checkpoint, so that one program serves all of them.
     return jax.tree.map(_strongly_typed, state)
 
 
@@ -66,8 +66,8 @@ def _strongly_typed(leaf: Array) -> Array:
 def one_step(objective: Objective, stage: Stage, state: TrainState, count: Array) -> TrainState:
     """One step of a stage.
 
-    ``count`` equals ``state.step``, but is the same number for all members of a batch: a redraw of points then remains a
-    branch under vmap, and is not evaluated at every step.
+    ``count`` equals ``state.step``, but is the same number for all members of a batch: a redraw of points then remains
+    a branch under vmap, and is not evaluated at every step.
     """
     params, last_finite, stage_state, points, last_losses, key, step, _ = state
     every = stage.sampling.every
@@ -100,7 +100,7 @@ def one_step(objective: Objective, stage: Stage, state: TrainState, count: Array
 def advance(
     objective: Objective, stage: Stage, state: TrainState, first: ArrayLike, steps: ArrayLike
 ) -> tuple[TrainState, Record]:
-    """At most ``steps`` steps, starting with number ``first``, and a record of the last one. A stage that has ended is
+    """Take at most ``steps`` steps, starting with number ``first``, and record the last one. A stage that has ended is
     left unchanged."""
 
     def body(count: Array, state: TrainState) -> TrainState:

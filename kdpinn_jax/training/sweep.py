@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from ..base.types import Device, Params
 from ..models.model import Model
@@ -33,13 +34,13 @@ class Member:
     """One training of a sweep, by its differences from the others.
 
     Attributes:
-        seed: of its random key.
-        network: default that of the sweep.
-        stages: default those of the sweep.
+        seed: the seed of its random key.
+        network: default the sweep's.
+        stages: default the sweep's.
         coefficients: those that differ from the problem's.
         weights: those that differ from the problem's.
-        start: parameters to continue from; default fresh ones.
-        varied: the values that tables show, ``{"nu": 0.01}``.
+        start: initial parameters; default fresh ones.
+        varied: the varied values that ``sweep_table`` shows, ``{"nu": 0.01}``.
     """
 
     seed: int = 0
@@ -66,23 +67,23 @@ def sweep(
     progress: bool | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> tuple[Model, ...]:
-    """Train many members together. Each has the results of its own training, up to rounding.
+    """Train many members together. Each gets the results of a separate training, up to rounding.
 
-    Members that differ in numbers alone (seeds, coefficients, weights, learning rates) form one program; members with
-    other networks or other kinds of stages are grouped, and the groups are trained one after the other. The members of a
-    group are divided among all devices. A member whose loss becomes non-finite stops alone.
+    Members that differ only in numbers (seeds, coefficients, weights, learning rates) form one program; members with
+    other networks or other kinds of stages are grouped, and the groups are trained one after the other. The members of
+    a group are divided among all devices. A member whose loss becomes non-finite stops alone.
 
     Args:
-        source: a problem, whose teachers are trained as by ``train_teacher``, or a teacher, whose students are trained as
-            by ``distill``.
+        source: a problem, whose teachers are trained as by ``train_teacher``, or a teacher, whose students are trained
+            as by ``distill``.
         members: e.g. ``kd.members(problem, seed=range(16))``.
         network: default network of all members.
         imitate: as in ``distill``.
         stages: default stages of all members.
         terms: as in ``train_teacher``.
         chunk: the number of members in a device's working memory; default 1 on a CPU, 64 on other devices.
-        devices: default all devices of all processes. After ``jax.distributed.initialize()`` every process must call this
-            function with the same arguments and gets the same models.
+        devices: default all devices of all processes. After ``jax.distributed.initialize()`` every process must call
+            this function with the same arguments and gets the same models.
         key: the random key of a seed.
         time_budget: wall-clock seconds for all members, divided among the groups by their size.
         progress: as in ``fit``.
@@ -93,7 +94,9 @@ def sweep(
 
     Raises:
         ValueError: no members, a chunk below one, or unknown names.
-        TrainingInterrupted, CheckpointError, RuntimeError: as in ``train_teacher``.
+        TrainingInterrupted: Ctrl-C.
+        CheckpointError: as in ``fit``.
+        RuntimeError: as in ``fit``.
     """
     if not members:
         raise ValueError("sweep: members is empty; give at least one, e.g. kd.members(problem, seed=range(16))")
@@ -128,7 +131,7 @@ class _Plan:
 
     @property
     def structure(self) -> Any:
-        """What the members of one program have in common."""
+        """The properties that the members of one program have in common."""
         phases = tuple(
             (p.objective.network, tuple(sorted(p.objective.terms)), jax.tree.structure(p.stages)) for p in self.phases
         )
@@ -155,7 +158,7 @@ def _plan(
 
 
 def _train_group(runner: BatchRunner, plans: Sequence[_Plan], options: HostOptions) -> list[Model]:
-    """The models of members that differ in numbers alone."""
+    """The models of members that differ only in numbers."""
     # The number of members must be a multiple of the number of devices, so the last one may be trained several times.
     padded = [*plans, *[plans[-1]] * (-len(plans) % runner.mesh.size)]
     runner = runner._replace(chunk=min(runner.chunk, len(padded) // runner.mesh.size))
@@ -174,9 +177,12 @@ def _train_group(runner: BatchRunner, plans: Sequence[_Plan], options: HostOptio
 
 
 def _stack(phases: Sequence[Phase]) -> Phase:
-    """One phase of all members: their numbers stacked, everything else from the first."""
+    """One phase of all members: their numbers are stacked, and everything else is that of the first member."""
     first = phases[0]
-    stack = lambda *numbers: jnp.stack([jnp.asarray(number, jnp.zeros(()).dtype) for number in numbers])
+
+    def stack(*numbers: ArrayLike) -> Array:
+        return jnp.stack([jnp.asarray(number, jnp.zeros(()).dtype) for number in numbers])
+
     weights = jax.tree.map(stack, *(phase.objective.weights for phase in phases))
     coefficients = jax.tree.map(stack, *(phase.objective.coefficients for phase in phases))
     return Phase(

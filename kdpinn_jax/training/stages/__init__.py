@@ -1,4 +1,4 @@
-"""Training stages: frozen dataclasses of numbers with three pure functions (``stage.Stage``). A recipe is a tuple of stages."""
+"""Optimiser stages: frozen dataclasses of numbers with three pure functions (``stage.Stage``)."""
 
 from .adam import Adam as Adam
 from .lbfgs import LBFGS as LBFGS

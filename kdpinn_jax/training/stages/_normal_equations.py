@@ -21,7 +21,13 @@ PANEL, WIDE_PANEL, WIDE = 256, 512, 1500
 
 
 class Gram(NamedTuple):
-    """The lower triangle of JᵀJ, or of J D⁻¹Jᵀ in kernel form, with the Jacobian and the scaling that ``solve`` needs."""
+    """The lower triangle of JᵀJ, or of J D⁻¹Jᵀ in kernel form.
+
+    Attributes:
+        jacobian: J, which ``solve`` needs as well.
+        scale: the diagonal of D.
+        matrix: the lower triangle.
+    """
 
     jacobian: Float[Array, "r p"]
     scale: Float[Array, " p"]
@@ -58,7 +64,7 @@ def factorise(system: Gram, damping: Float[Array, ""]) -> Float[Array, "s s"]:
 
 
 def solve(system: Gram, factor: Float[Array, "s s"], v: Float[Array, " r"]) -> Float[Array, " p"]:
-    """x for a residual-like vector v."""
+    """The step x for a vector v of the length of the residuals, given the factor from ``factorise``."""
     if system.is_kernel:
         return (jax.scipy.linalg.cho_solve((factor, True), v) @ system.jacobian) / system.scale
     return jax.scipy.linalg.cho_solve((factor, True), v @ system.jacobian)

@@ -1,4 +1,4 @@
-"""Adam (Kingma & Ba 2015) by optax."""
+"""Adam (Kingma & Ba 2015), by optax."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from ..resampling import Sampling
 from ..residuals import loss_and_grad
 from .stage import QUICK_TO_COMPILE, StageStep, check_steps
 
-#: step -> factor, as optax makes them.
+#: step -> factor on the learning rate, as in optax.
 Schedule = Callable[[ArrayLike], ArrayLike]
 
 

@@ -29,9 +29,9 @@ class _State(NamedTuple):
 class LBFGS:
     """L-BFGS iterations, on fixed points by default.
 
-    After a failed line search the curvature pairs are discarded and the search restarts along the gradient; a second
-    failure in a row ends the stage, which its report shows. In float32 that happens early, as soon as a step changes the
-    loss by less than its rounding error.
+    After a failed line search the curvature pairs are discarded and the search restarts along the negative gradient; a
+    second failure in a row ends the stage, which its report shows. In float32 that happens early, as soon as a step
+    changes the loss by less than its rounding error.
 
     Attributes:
         steps: the largest number of iterations; each evaluates the loss about 1.2 times.
@@ -80,8 +80,8 @@ class LBFGS:
         worse = ~(after.value <= before.value)
         failed = after.failed_linesearch | worse | jnp.all(new_vector == vector)
         vector = jnp.where(worse, vector, new_vector)
-        # Without curvature pairs (rho = 0 and gamma = 1) the next direction is the gradient's.
-        fresh = before._replace(
+        # Without curvature pairs (rho = 0 and gamma = 1) the next direction is that of the negative gradient.
+        restarted = before._replace(
             s_history=jnp.zeros_like(before.s_history),
             y_history=jnp.zeros_like(before.y_history),
             rho_history=jnp.zeros_like(before.rho_history),
@@ -91,7 +91,7 @@ class LBFGS:
             grad=jnp.where(worse, before.grad, after.grad),
             aux=jax.tree.map(lambda a, b: jnp.where(worse, a, b), before.aux, after.aux),
         )
-        after = jax.tree.map(lambda a, b: jnp.where(failed, a, b), fresh, after)
+        after = jax.tree.map(lambda a, b: jnp.where(failed, a, b), restarted, after)
         failures = jnp.where(failed, state.failures + 1, 0)
         status = jnp.where(failures >= 2, Status.LINE_SEARCH_FAILED, Status.RUNNING)
         return StageStep(unravel(vector), _State(after, failures), after.aux, after.value, status)

@@ -21,10 +21,10 @@ from .stage import QUICK_TO_COMPILE, StageStep, check_steps
 #: c₁ and c₂ of the strong Wolfe conditions f ≤ f₀ + c₁ α f₀′ and |f′| ≤ c₂ |f₀′|: the usual values for quasi-Newton
 #: methods (Nocedal & Wright 2006, section 3.1).
 SUFFICIENT_DECREASE, CURVATURE = 1e-4, 0.9
-#: The first trial length is min(1, 1.01 α₀), where α₀ is that of a parabola with the decrease of the last step (Nocedal &
-#: Wright 2006, eq. 3.60), and at least ``SHORTEST``. H is scaled up in every step, so that length 1 is too long in half
-#: of them: this rule needs 1.06 evaluations per step instead of 1.65, and on burgers (three seeds) the error after 1000
-#: steps is 3 to 4 times smaller.
+#: The first trial length is min(1, 1.01 α₀), where α₀ is that of a parabola with the decrease of the last step (Nocedal
+#: & Wright 2006, eq. 3.60), and at least ``SHORTEST``. H is scaled up in every step, so that length 1 is too long in
+#: half of them: this rule needs 1.06 evaluations per step instead of 1.65, and on burgers (three seeds) the error after
+#: 1000 steps is 3 to 4 times smaller.
 FIRST, SHORTEST = 1.01, 1e-3
 #: The largest number of trial lengths, the factor between them until a minimum is bracketed, and the fraction of the
 #: bracket that an interpolated length keeps away from its ends.
@@ -37,7 +37,7 @@ class _State(NamedTuple):
     term_losses: dict[str, Array]  # the mean squares that sum to the value
     gradient: Float[Array, " p"]
     direction: Float[Array, " p"]  # −Hg
-    decrease: Float[Array, ""]  # of the loss by the last step; infinite after a restart or a redraw of points
+    decrease: Float[Array, ""]  # in the last step; infinite after a restart or a redraw of points
     fresh: Array  # whether H is still a multiple of the identity
     failures: Array  # consecutive failed line searches
 
@@ -62,10 +62,10 @@ class SSBroyden:
     s is the step, y the difference of the gradients, and τ and φ follow Al-Baali in every step (φ = 1 is BFGS, φ = 0
     DFP; ``_self_scaling``). α satisfies the strong Wolfe conditions. H is kept when the points are redrawn.
 
-    With P parameters H has P² numbers; a step reads it twice, writes it once and evaluates the loss about 1.1 times. The
-    method suits networks of some thousand parameters with so many residuals R that the R P² of a Levenberg–Marquardt
-    step is too expensive. It requires float64: in float32 the line search soon fails, because a step changes the loss
-    by less than its rounding error.
+    With P parameters H has P² numbers; a step reads it twice, writes it once and evaluates the loss about 1.1 times.
+    The method suits networks of some thousand parameters with so many residuals R that the R P² of a
+    Levenberg–Marquardt step is too expensive. It requires float64: in float32 the line search soon fails, because a
+    step changes the loss by less than its rounding error.
 
     No step raises the loss on its points. After a failed line search H is reset to a multiple of the identity; a second
     failure in a row ends the stage, which its report shows.
@@ -100,15 +100,15 @@ class SSBroyden:
         vector, unravel = ravel_pytree(params)
         direction = state.direction
 
-        def at(length: Array) -> _Trial:
+        def trial_at(length: Array) -> _Trial:
             (value, term_losses), gradient = loss_and_grad(objective, unravel(vector + length * direction), points)
             g = ravel_pytree(gradient)[0]
             return _Trial(length, value, term_losses, jnp.vdot(g, direction), g)
 
-        none, slope = jnp.zeros_like(state.value), jnp.vdot(state.gradient, direction)
-        start = _Trial(none, state.value, state.term_losses, slope, state.gradient)
+        zero, slope = jnp.zeros_like(state.value), jnp.vdot(state.gradient, direction)
+        start = _Trial(zero, state.value, state.term_losses, slope, state.gradient)
         first = jnp.clip(FIRST * 2 * state.decrease / -start.slope, SHORTEST, 1.0)
-        end, accepted = _line_search(at, start, first)
+        end, accepted = _line_search(trial_at, start, first)
         vector = jnp.where(end.length > 0, vector + end.length * direction, vector)
         inverse, direction, updated = _update(state, end, start.slope, accepted)
         decrease = jnp.where(accepted, start.value - end.value, jnp.inf)
@@ -121,46 +121,47 @@ class SSBroyden:
     def renew(self, objective: Objective, params: Params, state: _State, points: Points) -> _State:
         (value, term_losses), gradient = loss_and_grad(objective, params, points)
         g = ravel_pytree(gradient)[0]
-        seen = state._replace(value=value, term_losses=term_losses, gradient=g, direction=-(state.inverse @ g))
-        return seen._replace(decrease=jnp.full_like(value, jnp.inf), failures=jnp.zeros_like(state.failures))
+        new = state._replace(value=value, term_losses=term_losses, gradient=g, direction=-(state.inverse @ g))
+        return new._replace(decrease=jnp.full_like(value, jnp.inf), failures=jnp.zeros_like(state.failures))
 
 
 def _first_scale(gradient: Float[Array, " p"]) -> Float[Array, ""]:
-    """γ of H₀ = γI, for which a first step along the gradient is no longer than 1."""
+    """γ of H₀ = γI, with which the first step along the negative gradient is no longer than 1."""
     return 1 / jnp.maximum(1.0, jnp.linalg.norm(gradient))
 
 
-def _line_search(at: Callable[[Array], _Trial], start: _Trial, first: Array) -> tuple[_Trial, Array]:
+def _line_search(trial_at: Callable[[Array], _Trial], start: _Trial, first: Array) -> tuple[_Trial, Array]:
     """The trial that satisfies the strong Wolfe conditions, or the lowest one, and whether it satisfies them.
 
-    ``low`` is the lowest trial with sufficient decrease, ``high`` the other end of a bracket of a minimum, at infinity
-    until there is one. Source: Nocedal & Wright (2006), algorithms 3.5 and 3.6 in one loop; eq. 3.59.
+    ``low`` is the lowest trial with sufficient decrease. ``high`` is the other end of the bracket of a minimum, and is
+    at infinity until there is one. Source: Nocedal & Wright (2006), algorithms 3.5 and 3.6 in one loop; eq. 3.59.
     """
 
     def attempt(state: tuple[_Trial, _Trial, Array, Array, Array]) -> tuple[_Trial, _Trial, Array, Array, Array]:
         low, high, length, _, count = state
-        trial = at(length)
+        trial = trial_at(length)
         armijo = trial.value <= start.value + SUFFICIENT_DECREASE * length * start.slope
         lower = armijo & (trial.value <= low.value) & jnp.isfinite(trial.slope)
-        found = lower & (jnp.abs(trial.slope) <= -CURVATURE * start.slope)
+        satisfied = lower & (jnp.abs(trial.slope) <= -CURVATURE * start.slope)
         passed = trial.slope * (high.length - low.length) >= 0  # the minimum lies between the trial and ``low``
         high = _select(lower, _select(passed, low, high), trial)
         low = _select(lower, trial, low)
         width = high.length - low.length
         share = jnp.clip(_cubic_minimum(low, high), MARGIN, 1 - MARGIN)
         inside = low.length + jnp.where(jnp.isfinite(share), share, 0.5) * width
-        return low, high, jnp.where(jnp.isfinite(width), inside, EXPANSION * length), found, count + 1
+        return low, high, jnp.where(jnp.isfinite(width), inside, EXPANSION * length), satisfied, count + 1
 
     far = start._replace(length=jnp.full_like(start.length, jnp.inf))
-    low, _, _, found, _ = jax.lax.while_loop(
+    low, _, _, satisfied, _ = jax.lax.while_loop(
         lambda state: ~state[3] & (state[4] < TRIALS) & (start.slope < 0),
         attempt,
         (start, far, first, jnp.asarray(False), jnp.asarray(0)),
     )
-    return low, found
+    return low, satisfied
 
 
 def _select(condition: Array, a: _Trial, b: _Trial) -> _Trial:
+    """``a`` if the condition holds, ``b`` otherwise."""
     return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
 
 
@@ -173,8 +174,8 @@ def _cubic_minimum(low: _Trial, high: _Trial) -> Float[Array, ""]:
     return 1 - (b + root - d) / (b - a + 2 * root)
 
 
-def _update(state: _State, end: _Trial, slope: Array, found: Array) -> tuple[Array, Array, Array]:
-    """H after the step, −Hg there, and whether H was updated.
+def _update(state: _State, end: _Trial, slope: Array, accepted: Array) -> tuple[Array, Array, Array]:
+    """H and −Hg after the step, and whether H was updated.
 
     H is read twice and written once; the new direction does not need a third read.
     """
@@ -195,10 +196,10 @@ def _update(state: _State, end: _Trial, slope: Array, found: Array) -> tuple[Arr
         inverse += sign * jnp.outer(w, w)
         direction += sign * jnp.vdot(w, g) * w
     resolved = ys > jnp.finfo(g.dtype).eps * jnp.linalg.norm(y) * jnp.linalg.norm(s)
-    scale, updated = _first_scale(g), found & resolved & (yhy > 0)
+    scale, updated = _first_scale(g), accepted & resolved & (yhy > 0)
 
     def choose(new: Array, kept: Array, reset: Array) -> Array:
-        return jnp.where(found, jnp.where(updated, new, kept), reset)
+        return jnp.where(accepted, jnp.where(updated, new, kept), reset)
 
     eye = jnp.eye(len(g), dtype=g.dtype)
     return choose(inverse, state.inverse, scale * eye), -choose(direction, hg, scale * g), updated
@@ -218,6 +219,6 @@ def _self_scaling(b: Array, h: Array, first: Array, size: int) -> tuple[Array, A
     theta = jnp.maximum((rho - 1) / a, jnp.minimum(1 / rho, (1 - b) / b))
     sigma = jnp.maximum(1 + theta * a, rho)  # at least ρ, except for rounding
     root = sigma ** (-1 / max(size - 1, 1))
-    most = jnp.minimum(1.0, 1 / b)
-    tau = jnp.where(theta <= 0, jnp.minimum(most * root, sigma), most * jnp.minimum(root, 1 / theta))
+    largest = jnp.minimum(1.0, 1 / b)
+    tau = jnp.where(theta <= 0, jnp.minimum(largest * root, sigma), largest * jnp.minimum(root, 1 / theta))
     return jnp.where(first, h / sigma, tau), (1 - theta) / sigma

@@ -35,7 +35,10 @@ class StageStep(NamedTuple):
 
 @runtime_checkable  # the tests check argument types at run time
 class Stage(Protocol):
-    """An optimiser with its settings: a pytree (learning rates dynamic, step counts static) and three pure functions."""
+    """An optimiser with its settings: a pytree with three pure functions.
+
+    Learning rates and similar numbers are dynamic; step counts are static.
+    """
 
     #: Steps between records of the history and checks of the clock; they should take at most a second.
     record_every: ClassVar[int]
