@@ -1,9 +1,9 @@
-"""The public names, by topic. ``__init__.py`` imports each from here when it is first used."""
+"""The public names by topic; ``__init__.py`` imports each when it is first used."""
 
-# Problems: equations, conditions, points.
+# Problems shipped with the library.
 from . import problems as problems
 
-# Errors, bounds and pictures.
+# Errors, error bounds and plots.
 from .evaluation import plots as plots
 from .evaluation.error_estimate import error_estimate as error_estimate
 from .evaluation.error_estimate import true_error as true_error
@@ -12,7 +12,7 @@ from .evaluation.estimates import NoBound as NoBound
 from .evaluation.estimates import Norm as Norm
 from .evaluation.evaluate import evaluate as evaluate
 
-# Models: networks, files, time windows.
+# Models, their files and reports, and time windows.
 from .models.files import ModelFileError as ModelFileError
 from .models.files import read_header as read_header
 from .models.files import save as save
@@ -21,8 +21,6 @@ from .models.metrics import FamilyMember as FamilyMember
 from .models.metrics import Metrics as Metrics
 from .models.model import Model as Model
 from .models.model import init_params as init_params
-
-# Training and distillation.
 from .models.report import Fit as Fit
 from .models.report import StageReport as StageReport
 from .models.report import Status as Status
@@ -30,6 +28,8 @@ from .models.report import TrainingInterrupted as TrainingInterrupted
 from .models.report import diagnose as diagnose
 from .models.windows import initial_from as initial_from
 from .models.windows import predict_windows as predict_windows
+
+# Problems: conditions, derivatives, embeddings, networks, parametric families and samplers.
 from .pde.conditions import data as data
 from .pde.conditions import dirichlet as dirichlet
 from .pde.conditions import neumann as neumann
@@ -50,18 +50,20 @@ from .pde.problem import with_conditions as with_conditions
 from .pde.sampling import box as box
 from .pde.sampling import faces as faces
 from .pde.sampling import union as union
+
+# Loading models.
 from .problems.load import load as load
 
-# Serving: fast prediction, exports, latency.
+# Latency benchmarks and network searches.
 from .runs.bench import bench as bench
-
-# Sweeps and searches.
-from .runs.search import Budget as Budget
 from .runs.search import Candidate as Candidate
-from .runs.search import NetworkFamily as NetworkFamily
 from .runs.search import Search as Search
-from .runs.search import SuccessiveHalving as SuccessiveHalving
 from .runs.search import search as search
+from .runs.search_plan import Budget as Budget
+from .runs.search_plan import NetworkFamily as NetworkFamily
+from .runs.search_plan import SuccessiveHalving as SuccessiveHalving
+
+# Serving: fast prediction and exports.
 from .serving.export.c import export_c as export_c
 from .serving.export.compiled import CompiledModel as CompiledModel
 from .serving.export.compiled import load_compiled as load_compiled
@@ -70,10 +72,10 @@ from .serving.export.stablehlo import export_stablehlo as export_stablehlo
 from .serving.predict import cast as cast
 from .serving.predict import compile_predict as compile_predict
 from .serving.trace import UnsupportedPrimitive as UnsupportedPrimitive
+
+# Training: objectives, distillation, stages, checkpoints, diagnostics and sweeps.
 from .training.checkpoint import Checkpoint as Checkpoint
 from .training.checkpoint import CheckpointError as CheckpointError
-
-# The objective, its gradient and its curvature.
 from .training.diagnostics import GradientDiagnostics as GradientDiagnostics
 from .training.diagnostics import gradient_diagnostics as gradient_diagnostics
 from .training.diagnostics import gradient_noise as gradient_noise

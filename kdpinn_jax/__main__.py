@@ -1,4 +1,4 @@
-"""``python -m kdpinn_jax`` is the command ``kdpinn``."""
+"""The command-line interface: ``python -m kdpinn_jax`` is equivalent to ``kdpinn``."""
 
 from .cli import main
 

@@ -227,7 +227,7 @@ def test_usage_errors_about_a_model_do_not_import_jax(folder):
 def test_the_command_line_knows_the_names_of_the_library():
     """The command line has its own copies of these names, because importing the library takes seconds."""
     from kdpinn_jax.cli import _outline, _types
-    from kdpinn_jax.runs.search import ENGINES, NetworkFamily
+    from kdpinn_jax.runs.search_plan import ENGINES, NetworkFamily
     from kdpinn_jax.serving.bench.methods import METHODS
     from kdpinn_jax.serving.export import FORMATS
     from kdpinn_jax.training.members import known_names

@@ -152,3 +152,15 @@ def test_tanh_is_as_accurate_as_that_of_lax(dtype):
     rounding = np.abs(x.astype(dtype) - x) * (1 - t**2)  # the effect of rounding the argument
     assert np.all(np.abs(computed[:, 0] - t) <= tolerance + rounding)
     assert np.all(np.abs(computed[:, 1] - (1 - t**2)) <= 2 * tolerance + 2 * rounding)
+
+
+def test_products_of_values_that_both_depend_on_the_point():
+    """Inner and outer products, matrix products, and a quadratic form."""
+
+    def field(z):
+        square = jnp.outer(z, jnp.sin(z)) @ jnp.stack([z, 2 * z]).T
+        return jnp.concatenate([jnp.dot(z, z)[None], square.ravel(), (z @ square)[:1]])
+
+    z = np.random.default_rng(0).normal(size=(5, 2))
+    program = trace(field, 2)
+    np.testing.assert_allclose(xla.run(program, jnp.asarray(z)), jax.vmap(field)(jnp.asarray(z)), rtol=1e-12)

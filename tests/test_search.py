@@ -122,6 +122,16 @@ def test_a_resumed_search_uses_its_first_latencies(decay, untrained, tmp_path):
     assert latency == {"teacher": 2.0, "tanh-4": 1.0}
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [('{"teacher": 2.0', "is damaged"), ("[1.0]", "is damaged"), ('{"teacher": 2.0}', "latency of other networks")],
+)
+def test_unusable_latencies_are_refused(content, reason, decay, untrained, tmp_path):
+    (tmp_path / "latency.json").write_text(content)
+    with pytest.raises(kd.CheckpointError, match=f"{reason}.*delete"):
+        _search._latency(untrained(decay), {"tanh-4": kd.MLP((4,))}, kd.Budget(), kd.Checkpoint(tmp_path))
+
+
 @pytest.mark.slow
 def test_latency_with_a_problem_of_the_user(decay, untrained, tmp_path):
     """The problem cannot be loaded by another process. The latency is stored."""

@@ -1,6 +1,6 @@
-"""The command ``kdpinn``: results on stdout, messages on stderr, exit code 2 for usage and 1 for other failures.
+"""The command ``kdpinn``: results on stdout, messages on stderr, exit code 2 for usage errors and 1 for other failures.
 
-Commands import what they need when they run.
+Each command imports the rest of the library when it runs, so that help and usage errors are shown without delay.
 """
 
 import signal
@@ -13,7 +13,7 @@ from . import _options as cli
 
 
 @click.group(cls=host.Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--debug", is_flag=True, help="Show a traceback if an error occurs.")
 @click.version_option(package_name="kdpinn-jax", prog_name="kdpinn")
 def main(debug: bool) -> None:
     """Train a physics-informed neural network, distil it into a tiny student, and serve the student fast on a CPU.
@@ -22,17 +22,17 @@ def main(debug: bool) -> None:
     kdpinn run burgers --out runs/burgers
     kdpinn predict runs/burgers/student.safetensors --points points.csv --out values.csv
 
-    Results go to stdout, messages to stderr. The exit code is 2 for a mistake in the call, 1 for any other failure.
+    Results go to stdout and messages to stderr. The exit code is 2 for a usage error and 1 for any other failure.
     """
-    host.print_anything()
-    # What a cluster sends before it takes a machine away is a Ctrl-C: what there is gets saved.
+    host.escape_unencodable()
+    # A cluster sends SIGTERM before it takes a machine away. It has the effect of Ctrl-C, so that results are saved.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-@main.command()
+@main.command(short_help="List the problems shipped with the library.")
 @cli.JSON
 def problems(as_json: bool) -> None:
-    """List the problems: inputs, domain, coefficients, conditions, terms.
+    """List the problems shipped with the library, with their domains, coefficients, conditions and terms.
 
     \b
     kdpinn problems

@@ -1,6 +1,6 @@
-"""The process a command runs in: errors in one line and an exit code, streams, files, JAX and its devices.
+"""The process of a command: one-line errors with an exit code, streams, files, and JAX with its devices.
 
-What needs JAX is imported where it is used, after a command's own options are known to be right.
+JAX is imported only within functions, which are called after a command's own options have been checked.
 """
 
 import contextlib
@@ -17,13 +17,13 @@ from ..base.names import one_line
 
 
 def _in_one_line(error: click.ClickException) -> click.ClickException:
-    """The same, without the two lines of usage that click prints first, and with nothing that acts on a terminal."""
+    """The same error as one printable line, without the two lines of usage that click prints first."""
     kind = click.UsageError if isinstance(error, click.UsageError) else click.ClickException
     return kind(one_line(error.format_message(), 2000))
 
 
 class Commands(click.Group):
-    """A group whose commands end in one line and an exit code; a traceback is shown only where ``--debug`` asks."""
+    """A group whose commands report an error in one line and an exit code; ``--debug`` shows the traceback instead."""
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         try:
@@ -47,9 +47,9 @@ class Commands(click.Group):
                 raise
             line = one_line(error, 2000) or type(error).__name__
             if isinstance(error, KeyboardInterrupt):
-                line = line if str(error) else "interrupted; the files finished so far are kept"
+                line = line if str(error) else "interrupted; the files completed so far are kept"
                 raise click.ClickException(line) from None
-            if isinstance(error, BrokenPipeError):  # whoever read our output has seen enough
+            if isinstance(error, BrokenPipeError):  # the program that read stdout has closed it
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise click.exceptions.Exit(1) from None
             if isinstance(error, ValueError | ArithmeticError | OSError | RuntimeError | MemoryError | ImportError):
@@ -58,36 +58,52 @@ class Commands(click.Group):
 
 
 def say(message: str) -> None:
-    """A line on stderr."""
+    """Print a line on stderr."""
     click.echo(message, err=True)
 
 
 def print_json(content: Any) -> None:
-    """JSON on stdout."""
+    """Print JSON on stdout."""
     from ..base.storage import as_json
 
     click.echo(as_json(content))
 
 
-def check_file(path: Path, *inputs: Path, endings: tuple[str, ...] = ()) -> None:
-    """Fail before any work if ``path`` cannot become a file, has none of the endings, or is one of the inputs."""
+def check_file(path: Path, *inputs: Path, extensions: tuple[str, ...] = ()) -> None:
+    """Check before any work that an output file can be written.
+
+    Args:
+        path: the output file.
+        inputs: the files that the command reads, which must not be overwritten.
+        extensions: the permitted file extensions; empty permits all.
+
+    Raises:
+        click.BadParameter: ``path`` has another extension, or is one of the inputs.
+        click.ClickException: ``path`` is a folder or a device, or its folder is not writable.
+    """
     if path.is_dir():
-        raise click.ClickException(f"{path} is a folder; name a file in it")
+        raise click.ClickException(f"{path} is a folder; give the name of a file")
     if path.exists() and not path.is_file():
-        raise click.ClickException(f"{path} is not a regular file; name another one")
-    if endings and path.suffix.lower() not in endings:
-        raise click.BadParameter(f"{path}: the ending {path.suffix!r} is unknown; use {' or '.join(endings)}")
+        raise click.ClickException(f"{path} is not a regular file; choose another name")
+    if extensions and path.suffix.lower() not in extensions:
+        raise click.BadParameter(f"{path}: unknown file extension {path.suffix!r}; use {' or '.join(extensions)}")
     if path.exists() and any(other.exists() and path.samefile(other) for other in inputs):
-        raise click.BadParameter(f"{path} is also what is read; name another file to write")
+        raise click.BadParameter(f"{path} is also an input file; choose another output file")
     _check_folder(path.parent)
 
 
 def make_folder(path: Path) -> None:
-    """Make the folder, or fail before any work."""
+    """Create the folder if necessary, and check before any work that it is writable.
+
+    Raises:
+        click.ClickException: the folder cannot be created or is not writable.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise click.ClickException(f"cannot make the folder {path}: {error.strerror}; name another one") from None
+        raise click.ClickException(
+            f"cannot create the folder {path}: {error.strerror}; choose another folder"
+        ) from None
     _check_folder(path)
 
 
@@ -96,17 +112,17 @@ def _check_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise click.ClickException(f"cannot write into {folder}: {error.strerror}; name another folder") from None
+        raise click.ClickException(f"cannot write into {folder}: {error.strerror}; choose another folder") from None
 
 
-def print_anything() -> None:
-    """A file's name need not be text, nor a terminal know the letters: such a character is printed as its number."""
+def escape_unencodable() -> None:
+    """Let stdout print characters that it cannot encode as escapes: a file name may contain any bytes."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def set_up_jax() -> None:
-    """The command line's own settings: train in float64, and keep compiled programs for the next run."""
+    """Apply the settings of the command line: train in float64, and keep compiled programs for later runs."""
     import jax
 
     jax.config.update("jax_enable_x64", True)
@@ -115,38 +131,47 @@ def set_up_jax() -> None:
     try:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kdpinn_jax"
         cache.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # a read-only home, or none: every run compiles
+    except (OSError, RuntimeError):  # without a writable home folder, every run compiles again
         return
     if os.access(cache, os.W_OK | os.X_OK):
         jax.config.update("jax_compilation_cache_dir", str(cache))
 
 
 def use_cores(count: int | None) -> None:
-    """Let JAX take each core for a device; ``count`` of them, default all this process may use."""
+    """Let JAX use ``count`` cores, each as a device; None uses all cores that are available to this process."""
     import jax
 
     from ..base.machine import available_cores
 
-    with contextlib.suppress(RuntimeError):  # JAX has begun, in a caller's process: it keeps the devices it has
+    with contextlib.suppress(RuntimeError):  # the caller has already started JAX, which keeps its devices
         jax.config.update("jax_num_cpu_devices", count or available_cores())
 
 
 def join_processes() -> None:
-    """One program in several processes: JAX finds out from its surroundings how many they are, and which this is."""
+    """Join the other processes of a distributed run. JAX reads their number and this one's rank from the environment.
+
+    Raises:
+        click.ClickException: this process was not started by a launcher that JAX knows.
+    """
     import jax
 
     _keep_stdout_for_results()
     try:
         jax.distributed.initialize()
     except (ValueError, RuntimeError) as error:
-        raise click.ClickException(f"--distributed: {error}; start it by srun, mpirun or on a TPU pod") from None
+        raise click.ClickException(
+            f"--distributed: {error}; start the processes with srun or mpirun, or on a TPU pod"
+        ) from None
 
 
 def _keep_stdout_for_results() -> None:
-    """What carries the messages between CPUs prints on the process's stdout: from here on that is stderr."""
+    """Redirect the file descriptor of stdout to stderr, and keep ``sys.stdout`` for results.
+
+    The library that connects the processes of CPUs prints its messages on that descriptor.
+    """
     try:
         stdout, stderr = sys.stdout.fileno(), sys.stderr.fileno()
-    except io.UnsupportedOperation:  # a caller's own stream, which no library prints on
+    except io.UnsupportedOperation:  # the caller has replaced the stream by one that no library prints on
         return
     sys.stdout.flush()
     results = os.fdopen(os.dup(stdout), "w", encoding=sys.stdout.encoding, errors="backslashreplace")
@@ -155,7 +180,7 @@ def _keep_stdout_for_results() -> None:
 
 
 def is_first_process() -> bool:
-    """Whether this process is the one that speaks."""
+    """Whether this process is the one that prints the results."""
     import jax
 
     return jax.process_index() == 0

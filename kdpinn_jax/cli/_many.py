@@ -1,4 +1,4 @@
-"""The commands that train many students: ``sweep`` and ``search``."""
+"""The commands that train many networks: ``sweep`` and ``search``."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,10 +11,10 @@ from . import _host as host
 from . import _options as cli
 from . import _tables
 from . import _types as types
-from ._outline import Outline, of_model, shipped
+from ._outline import Outline, read_outline, shipped_outlines
 
 
-@click.command()
+@click.command(short_help="Train many teachers or students together.")
 @click.argument("source", metavar="PROBLEM|TEACHER")
 @click.option("--out", type=types.FILE, required=True, metavar="DIR", help="Output folder; created if necessary.")
 @click.option(
@@ -23,17 +23,21 @@ from ._outline import Outline, of_model, shipped
     type=types.Vary(),
     multiple=True,
     required=True,
-    help="Values of one quantity, such as seed=0:16, nu=0.005,0.01, layers=20x20,10x10x10 or learning_rate=1e-3,1e-2. "
-    "Repeatable; every combination is a member.",
+    help="Quantity to vary and its values, such as seed=0:16, nu=0.005,0.01, layers=20x20,10x10x10 or "
+    "learning_rate=1e-3,1e-2. Repeatable; every combination is a member of the sweep.",
 )
 @click.option("--keep", type=click.IntRange(0), default=3, show_default=True, help="Number of best models to save.")
-@click.option("--chunk", type=click.IntRange(1), help="Members in a device's memory at a time; default 1 on a CPU.")
-@click.option("--devices", type=click.IntRange(1, 1024), help="CPU cores to use; default all.")
+@click.option(
+    "--chunk",
+    type=click.IntRange(1),
+    help="Number of members that a device trains at a time. Default: 1 on a CPU, 64 on other devices.",
+)
+@click.option("--devices", type=click.IntRange(1, 1024), help="Number of CPU cores to use. Default: all.")
 @click.option(
     "--distributed", is_flag=True, help="Run as one of several processes started by Slurm, Open MPI or a TPU pod."
 )
 @cli.CONDITIONS
-@cli.training_options
+@cli.training_options("members")
 @cli.JSON
 def sweep(
     source: str,
@@ -46,23 +50,23 @@ def sweep(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Train many members together: teachers of a problem, or students of a teacher.
+    """Train the members of a sweep together: teachers for a problem, or students of a teacher.
 
     \b
     kdpinn sweep burgers --vary seed=0:4 --vary nu=0.005,0.01 --out runs/sweep
     kdpinn sweep runs/burgers/teacher.safetensors --vary seed=0:16 --out runs/students
 
-    Writes sweep.csv, sweep.json, sweep.png and the best members as member-NNN.safetensors.
+    Saves the best members as member-NNN.safetensors, and writes sweep.csv, sweep.json and sweep.png.
     """
-    problem = shipped().get(source) if not Path(source).is_file() else None
-    outline = problem or of_model(Path(source))
-    if problem is None and not Path(source).exists():
-        guess = nearest(source, shipped())
-        raise click.BadParameter(f"{source!r} is neither a problem{guess} nor the file of a teacher")
+    is_student = Path(source).is_file() or source not in shipped_outlines()
+    if is_student and not Path(source).exists():
+        guess = nearest(source, shipped_outlines())
+        raise click.BadParameter(f"{source!r} is neither the file of a teacher nor a problem{guess}")
+    outline = read_outline(Path(source)) if is_student else shipped_outlines()[source]
     if outline:
-        student = problem is None
-        outline = cli.check_names(outline, student=student, **_of_teacher(options, outline) if student else options)
-        _check_varied([name for name, _ in varied], outline, student)
+        options_to_check = _student_options(options, outline) if is_student else options
+        outline = cli.check_names(outline, student=is_student, **options_to_check)
+        _check_varied([name for name, _ in varied], outline, is_student)
     host.use_cores(devices)
     host.set_up_jax()
     if distributed:
@@ -71,28 +75,31 @@ def sweep(
     from ..problems.load import load
     from ..runs.run_many import members_with, run_sweep
 
-    if problem:
-        chosen = cli.make_options(**options)
-        trained = chosen.applied_to(ALL[problem.name])
+    if is_student:
+        origin = load(source)
+        chosen = cli.make_options(**{**options, "conditions": origin.problem.conditions})
     else:
-        trained = load(source)
-        chosen = cli.make_options(**{**options, "conditions": trained.problem.conditions})
+        chosen = cli.make_options(**options)
+        origin = chosen.applied_to(ALL[source])
     try:
-        members = members_with(trained, chosen, dict(varied))
+        members = members_with(origin, chosen, dict(varied))
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
     host.make_folder(out)
-    rows = run_sweep(trained, members, out, chosen, keep=keep, chunk=chunk, say=host.say)
+    rows = run_sweep(origin, members, out, chosen, keep=keep, chunk=chunk, say=host.say)
     if host.is_first_process():
         names = [name for name, _ in varied]
         host.print_json(rows) if as_json else click.echo(_tables.of_sweep(rows, names, out))
 
 
-def _of_teacher(options: Mapping[str, Any], outline: Outline) -> dict[str, Any]:
-    """The options for students, whose conditions are their teacher's."""
+def _student_options(options: Mapping[str, Any], outline: Outline) -> dict[str, Any]:
+    """The options to check for students, whose conditions are their teacher's."""
     conditions = "hard" if outline.enforced else "soft"
     if options["conditions"] not in (None, conditions):
-        raise click.BadParameter(f"--conditions {options['conditions']}: the teacher's are {conditions}")
+        raise click.BadParameter(
+            f"--conditions {options['conditions']}: the teacher has {conditions} conditions, and so have its students; "
+            "remove the option"
+        )
     return {**options, "conditions": None, "recipe": "default"}
 
 
@@ -103,51 +110,49 @@ def _check_varied(names: Sequence[str], outline: Outline, student: bool) -> None
             raise click.BadParameter(f"{name!r} cannot be varied{nearest(name, known)}")
 
 
-@click.command()
+@click.command(short_help="Find the smallest student within limits on error and latency.")
 @click.argument("teacher", type=types.FILE)
 @click.option("--out", type=types.FILE, required=True, metavar="DIR", help="Output folder; created if necessary.")
 @click.option("--max-error", type=types.Positive(), metavar="NUMBER", help="Largest acceptable relative L2 error.")
-@click.option(
-    "--max-latency", type=types.Positive(), metavar="MICROSECONDS", help="Longest acceptable call of --points points."
-)
+@click.option("--max-latency", type=types.Positive(), metavar="MICROSECONDS", help="Largest acceptable time per call.")
 @click.option(
     "--engine",
-    type=types.Word("engine", types.ENGINES),
+    type=types.Choice("engine", types.ENGINES),
     metavar="jit|c",
     default="jit",
     show_default=True,
-    help="What is timed on one core: compile_predict or the C export.",
+    help="Program to time on one core: compile_predict (jit) or the C export (c).",
 )
 @click.option(
-    "--points", type=click.IntRange(1, 10_000_000), default=10_000, show_default=True, help="Points per call."
+    "--points", type=click.IntRange(1, 10_000_000), default=10_000, show_default=True, help="Number of points per call."
 )
 @click.option(
     "--widths",
     type=types.Counts("WIDTHS", "hidden widths", "4,8,16", types.WIDEST),
-    help="Hidden widths to try; default 4,6,8,12,16,20,28.",
+    help="Hidden widths to try. Default: 4,6,8,12,16,20,28.",
 )
 @click.option(
     "--depths",
     type=types.Counts("DEPTHS", "numbers of hidden layers", "1,2,3", types.DEEPEST),
-    help="Numbers of hidden layers to try; default 1,2,3.",
+    help="Numbers of hidden layers to try. Default: 1,2,3.",
 )
 @click.option(
     "--activations",
-    type=types.Words("activation", types.ACTIVATIONS),
+    type=types.Choices("activation", types.ACTIVATIONS),
     metavar="NAMES",
-    help="Activations to try; default tanh.",
+    help="Activation functions to try. Default: tanh.",
 )
-@click.option("--steps", type=click.IntRange(1, 10_000), help="Levenberg-Marquardt steps per turn; default 40.")
+@click.option("--steps", type=click.IntRange(1, 10_000), help="Levenberg-Marquardt steps per round. Default: 40.")
 @click.option(
     "--rungs",
-    type=types.Counts("TURNS", "numbers of turns", "1,2,4", 10_000),
-    help="Turns that each rung adds; the better networks continue to the next rung; default 1,2,4.",
+    type=types.Counts("ROUNDS", "numbers of rounds", "1,2,4", 10_000),
+    help="Rounds of training in each rung, after which the better networks continue to the next rung. Default: 1,2,4.",
 )
 @click.option(
     "--keep",
     type=click.FloatRange(0, 1, min_open=True),
     metavar="FRACTION",
-    help="Fraction of networks that continue; default 0.5.",
+    help="Fraction of the networks that continue. Default: 0.5.",
 )
 @cli.survival_options
 @cli.JSON
@@ -169,24 +174,25 @@ def search(
     steps: int | None,
     keep: float | None,
 ) -> None:
-    """Find the smallest student of a teacher that meets an error, a latency, or both.
+    """Find the smallest student of a teacher that meets a limit on its error, its latency, or both.
 
     \b
     kdpinn search runs/burgers/teacher.safetensors --max-error 1e-3 --out runs/search
 
-    Distils a family of networks, continues to train the promising ones, and writes search.csv, search.json, search.png,
+    Distils a family of networks and trains the most promising ones further. Writes search.csv, search.json, search.png,
     the models of the Pareto front, and the chosen one as student.safetensors.
     """
     largest = [max(widths or types.WIDTHS)] * max(depths or types.DEPTHS)
     if types.weights(largest) > types.MOST_WEIGHTS:
         raise click.BadParameter(
-            f"--widths, --depths: {len(largest)} layers of {largest[0]} have more than {types.MOST_WEIGHTS} weights"
+            f"--widths, --depths: {len(largest)} layers of {largest[0]} neurons have more than {types.MOST_WEIGHTS} "
+            "weights; give smaller numbers"
         )
     host.use_cores(None)
     host.set_up_jax()
     from ..problems.load import load
     from ..runs.run_many import run_search
-    from ..runs.search import Budget, NetworkFamily, SuccessiveHalving
+    from ..runs.search_plan import Budget, NetworkFamily, SuccessiveHalving
 
     model = load(teacher)
     host.make_folder(out)

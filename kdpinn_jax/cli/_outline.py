@@ -1,4 +1,4 @@
-"""The names that an option may use, found without importing JAX, so that a mistake is reported at once."""
+"""The names that an option may use, read without importing JAX, so that a mistake is reported immediately."""
 
 import ast
 import functools
@@ -14,11 +14,11 @@ class Outline(NamedTuple):
     """The names of a problem.
 
     Attributes:
-        name: of the problem.
-        terms: all of them.
+        name: the problem's name.
+        terms: the names of all its terms.
         enforced: the terms that the ansatz satisfies; empty with soft conditions.
-        coefficients: those that are not inputs.
-        family: coefficients that are inputs of a parametric model.
+        coefficients: the coefficients that are not inputs of the network.
+        family: the coefficients that are inputs of a parametric model.
     """
 
     name: str
@@ -42,8 +42,11 @@ class Outline(NamedTuple):
 
 
 @functools.cache
-def shipped() -> Mapping[str, Outline]:
-    """The problems shipped with the library, in the order of their files' names, read from their source."""
+def shipped_outlines() -> Mapping[str, Outline]:
+    """``{problem: outline}`` for the problems shipped with the library, in the order of their file names.
+
+    The names are read from the source of the problems.
+    """
     outlines = {}
     for path in sorted(_PROBLEMS.glob("[a-z]*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -64,13 +67,13 @@ def _keys(node: ast.expr) -> tuple[str, ...]:
     return tuple(ast.literal_eval(key) for key in node.keys if key is not None)
 
 
-def of_model(path: Path) -> Outline | None:
-    """The outline of the problem that a model file solves; None if the file has to be loaded to find out."""
-    from ..base.storage import read_metadata  # NumPy and safetensors, which most commands need later
+def read_outline(path: Path) -> Outline | None:
+    """The outline of the problem that a model file solves; None if the file must be loaded to determine it."""
+    from ..base.storage import read_metadata  # imports NumPy and safetensors, which only some commands need
 
     try:
         header = json.loads(read_metadata(path)["kdpinn_jax"])
-        outline = shipped()[header["problem"]].with_conditions(header["conditions"])
+        outline = shipped_outlines()[header["problem"]].with_conditions(header["conditions"])
         return outline.parametric(tuple(header.get("family", ())))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError):
         return None

@@ -10,7 +10,7 @@ from . import _host as host
 from . import _options as cli
 from . import _tables
 from . import _types as types
-from ._outline import of_model, shipped
+from ._outline import read_outline, shipped_outlines
 from ._use import show_errors
 
 if TYPE_CHECKING:
@@ -22,10 +22,14 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("problem", type=types.ProblemName())
 @click.option("--out", type=types.FILE, required=True, metavar="DIR", help="Output folder; created if necessary.")
-@click.option("--teacher-layers", type=types.Layers(), help="Hidden widths of the teacher.")
+@click.option(
+    "--teacher-layers",
+    type=types.Layers(),
+    help="Hidden widths of the teacher, such as 50,50,50. Default: the problem's.",
+)
 @cli.CONDITIONS
 @cli.RANGES
-@cli.training_options
+@cli.training_options("student")
 @cli.JSON
 def run(problem: str, out: Path, as_json: bool, ranges: cli.Ranges, **options: Any) -> None:
     """Train a teacher, distil a student, and measure both.
@@ -34,10 +38,10 @@ def run(problem: str, out: Path, as_json: bool, ranges: cli.Ranges, **options: A
     kdpinn run burgers --preset quick --out runs/burgers
     kdpinn run burgers --range nu=0.005,0.05 --out runs/burgers_nu
 
-    Writes teacher.safetensors, student.safetensors, result.json, history.csv, solution.png and history.png, and replaces
-    those of an earlier run. Ctrl-C saves what has been trained; --resume continues from there, also after a crash.
+    Writes teacher.safetensors, student.safetensors, result.json, history.csv, solution.png and history.png, replacing
+    those of an earlier run. Ctrl-C saves what has been trained; --resume continues the run, also after a crash.
     """
-    cli.check_names(shipped()[problem], student=True, ranges=ranges, **options)
+    cli.check_names(shipped_outlines()[problem], student=True, ranges=ranges, **options)
     host.make_folder(out)
     host.set_up_jax()
     from ..runs import run as runs
@@ -50,10 +54,10 @@ def run(problem: str, out: Path, as_json: bool, ranges: cli.Ranges, **options: A
 
 @click.command()
 @click.argument("problem", type=types.ProblemName())
-@click.option("--out", type=types.FILE, required=True, help="The model's file, *.safetensors.")
+@click.option("--out", type=types.FILE, required=True, help="Output file, *.safetensors.")
 @cli.CONDITIONS
 @cli.RANGES
-@cli.training_options
+@cli.training_options("teacher")
 @cli.JSON
 def train(
     problem: str, out: Path, as_json: bool, layers: tuple[int, ...] | None, ranges: cli.Ranges, **options: Any
@@ -64,29 +68,30 @@ def train(
     kdpinn train black_scholes --coefficient sigma=0.3 --out teacher.safetensors
     kdpinn train black_scholes --range sigma=0.1,0.5 --range r=0,0.1 --out teacher.safetensors
 
-    While it runs, a folder teacher.safetensors.checkpoint next to the file holds the state from which --resume continues.
+    During training, the folder teacher.safetensors.checkpoint next to the output file holds the state from which
+    --resume continues.
     """
-    cli.check_names(shipped()[problem], student=False, ranges=ranges, **options)
+    cli.check_names(shipped_outlines()[problem], student=False, ranges=ranges, **options)
     host.check_file(out)
     host.set_up_jax()
     from ..runs.run import train_with
 
-    chosen, whole = cli.make_options(**options), cli.shipped_problem(problem, ranges)
-    _train_and_save(lambda checkpoint: train_with(whole, chosen, layers, checkpoint), out, chosen, as_json)
+    chosen, pde = cli.make_options(**options), cli.shipped_problem(problem, ranges)
+    _train_and_save(lambda checkpoint: train_with(pde, chosen, layers, checkpoint), out, chosen, as_json)
 
 
-@click.command()
+@click.command(short_help="Distil a student from a teacher.")
 @click.argument("teacher", type=types.FILE)
-@click.option("--out", type=types.FILE, required=True, help="The student's file, *.safetensors.")
-@cli.training_options
+@click.option("--out", type=types.FILE, required=True, help="Output file, *.safetensors.")
+@cli.training_options("student")
 @cli.JSON
 def distill(teacher: Path, out: Path, as_json: bool, **options: Any) -> None:
-    """Distil a student from a teacher, with the teacher's problem, conditions, coefficients and ranges.
+    """Distil a student from a teacher. The student has the teacher's problem, conditions, coefficients and ranges.
 
     \b
     kdpinn distill teacher.safetensors --layers 16,16 --weight soft_target=10 --out student.safetensors
     """
-    if outline := of_model(teacher):
+    if outline := read_outline(teacher):
         cli.check_names(outline, student=True, **{**options, "recipe": "default"})
     host.check_file(out, teacher)
     host.set_up_jax()
@@ -99,6 +104,7 @@ def distill(teacher: Path, out: Path, as_json: bool, **options: Any) -> None:
 
 
 def _train_and_save(train: "Callable[[Checkpoint], Model]", out: Path, options: "Options", as_json: bool) -> None:
+    """Train one model, save it, and print its errors. Ctrl-C saves the model as trained so far."""
     from ..evaluation.evaluate import evaluate
     from ..models.files import save
     from ..models.report import TrainingInterrupted, diagnose

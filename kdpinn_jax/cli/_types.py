@@ -1,4 +1,4 @@
-"""Types of the command line's options: they parse what was typed, or say in one line what to type instead."""
+"""Types of the command line's options: each parses a value, or fails with one line that states what is expected."""
 
 import itertools
 import math
@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from ..base.names import nearest
-from ._outline import shipped
+from ._outline import shipped_outlines
 
-#: The words of the library, repeated here because importing it takes seconds; tests/test_cli.py compares them.
+#: Names and numbers of the library, repeated here because importing it takes seconds; tests/test_cli.py compares them.
 ACTIVATIONS = ("tanh", "silu", "sine")
 PRESETS = ("quick", "default", "best")
 RECIPES = ("default", "paper")
@@ -20,12 +20,12 @@ ENGINES = ("jit", "c")
 FORMATS = ("c", "onnx", "stablehlo")
 METHODS = ("jax.disable_jit", "op by op", "jax.jit", "compile_predict", "C", "ONNX Runtime", "NumPy", "PyTorch")
 METHODS += ("TorchScript", "torch.compile")
-#: The hidden widths and numbers of hidden layers that a search tries.
+#: The hidden widths and numbers of hidden layers that a search tries by default.
 WIDTHS, DEPTHS = (4, 6, 8, 12, 16, 20, 28), (1, 2, 3)
-#: The numbers of stages that a sweep can vary.
+#: The parameters of stages that a sweep can vary.
 STAGE_NUMBERS = ("damping", "learning_rate")
-#: Larger networks are taken for typing errors; they would exhaust the memory before failing, because L-BFGS keeps a
-#: hundred copies of the weights: 2.4 GB for three million.
+#: Larger networks are taken for typing errors. They would exhaust the memory before failing, because L-BFGS keeps a
+#: hundred copies of the weights: 2.4 GB for three million weights.
 WIDEST, DEEPEST, MOST_WEIGHTS = 4096, 64, 3_000_000
 #: The largest number of members of a sweep.
 MOST_MEMBERS = 10_000
@@ -34,8 +34,10 @@ MOST_POINTS = 10_000_000
 
 
 class Positive(click.ParamType):
+    """A positive, finite number."""
+
     name = "number"
-    what = "a positive number"
+    expected = "a positive number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
@@ -43,16 +45,20 @@ class Positive(click.ParamType):
         except ValueError:
             number = math.nan
         if not math.isfinite(number) or number <= 0:
-            self.fail(f"{value!r} is not {self.what}", param, ctx)
+            self.fail(f"{value!r} is not {self.expected}", param, ctx)
         return number
 
 
 class Seconds(Positive):
+    """A positive, finite number of seconds."""
+
     name = "seconds"
-    what = "a positive number of seconds"
+    expected = "a positive number of seconds"
 
 
 class Assignment(click.ParamType):
+    """A name with a finite number."""
+
     name = "NAME=VALUE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
@@ -69,6 +75,8 @@ class Assignment(click.ParamType):
 
 
 class Range(click.ParamType):
+    """A name with a lower and an upper bound."""
+
     name = "NAME=LOW,HIGH"
 
     def convert(
@@ -87,28 +95,36 @@ class Range(click.ParamType):
 
 
 class Counts(click.ParamType):
-    """Whole numbers separated by commas: up to ``length`` of them, each up to ``most``."""
+    """Positive whole numbers separated by commas.
+
+    Args:
+        name: the placeholder in ``--help``.
+        plural: what the numbers are, for messages.
+        example: a valid value, for messages.
+        most: the largest permitted number.
+        length: the largest permitted count of numbers.
+    """
 
     digits = 8
 
-    def __init__(self, name: str, what: str, example: str, most: int, length: int = 100) -> None:
-        self.name, self.what, self.example, self.most, self.length = name, what, example, most, length
-        self.limits = f"up to {length} {what}, each from 1 to {most}"
+    def __init__(self, name: str, plural: str, example: str, most: int, length: int = 100) -> None:
+        self.name, self.plural, self.example, self.most, self.length = name, plural, example, most, length
+        self.limits = f"up to {length} {plural}, each from 1 to {most}"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
         if isinstance(value, tuple):
             return value
         parts = [part.strip() for part in str(value).split(",")]
         if not all(part.isascii() and part.isdigit() and 1 <= len(part) <= self.digits for part in parts):
-            self.fail(f"{value!r} is not a list of {self.what} such as {self.example}", param, ctx)
+            self.fail(f"{value!r} is not a list of {self.plural} such as {self.example}", param, ctx)
         counts = tuple(map(int, parts))
         if len(counts) > self.length or not all(1 <= count <= self.most for count in counts):
-            self.fail(f"{value!r}: give {self.limits}", param, ctx)
+            self.fail(f"{value!r} is too long or out of range; give {self.limits}", param, ctx)
         return counts
 
 
 class Layers(Counts):
-    """The hidden layers of one network."""
+    """The hidden widths of one network."""
 
     digits = 6
 
@@ -119,7 +135,7 @@ class Layers(Counts):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
         widths = super().convert(value, param, ctx)
         if weights(widths) > MOST_WEIGHTS:
-            self.fail(f"{value!r}: more than {MOST_WEIGHTS} weights; give fewer or narrower hidden layers", param, ctx)
+            self.fail(f"{value!r} has more than {MOST_WEIGHTS} weights; give fewer or narrower layers", param, ctx)
         return widths
 
 
@@ -129,7 +145,7 @@ def weights(widths: Sequence[int]) -> int:
 
 
 class Vary(click.ParamType):
-    """A name with its values: numbers separated by commas, seeds also as FIRST:END, widths as 20x20x20, or words."""
+    """A quantity with values separated by commas: numbers, seeds (also as FIRST:END), widths (as 20x20x20) or names."""
 
     name = "NAME=VALUES"
 
@@ -143,16 +159,16 @@ class Vary(click.ParamType):
         if name == "layers":
             return name, [Layers().convert(part.replace("x", ","), param, ctx) for part in parts]
         if name == "activation":
-            return name, [Word("activation", ACTIVATIONS).convert(part, param, ctx) for part in parts]
+            return name, [Choice("activation", ACTIVATIONS).convert(part, param, ctx) for part in parts]
         values = [number for part in parts for number in self._numbers(name, part, param, ctx)]
         if len(values) > MOST_MEMBERS:
-            self.fail(f"{value!r}: {len(values)} values; give at most {MOST_MEMBERS}", param, ctx)
+            self.fail(f"{value!r} has {len(values)} values; give at most {MOST_MEMBERS}", param, ctx)
         return name, values
 
-    def _numbers(self, name: str, part: str, *where: Any) -> list[Any]:
+    def _numbers(self, name: str, part: str, param: click.Parameter | None, ctx: click.Context | None) -> list[float]:
         first, colon, end = part.partition(":")
-        whole = lambda text: text.isascii() and text.isdigit() and len(text) <= 10
-        if name == "seed" and whole(first) and (whole(end) if colon else True):
+        is_whole = lambda text: text.isascii() and text.isdigit() and len(text) <= 10
+        if name == "seed" and is_whole(first) and (is_whole(end) if colon else True):
             a, b = int(first), int(end) if colon else int(first) + 1
             if a < b <= 2**32 and b - a <= MOST_MEMBERS:
                 return list(range(a, b))
@@ -163,39 +179,45 @@ class Vary(click.ParamType):
                 number = math.nan
             if math.isfinite(number):
                 return [number]
-        what = f"seeds such as 0,1,2 or 0:16, at most {MOST_MEMBERS}" if name == "seed" else "finite numbers"
-        return self.fail(f"{name}={part!r}: give {what}", *where)
+        if name == "seed":
+            self.fail(f"seed={part!r} is invalid; give seeds such as 0,1,2 or 0:16, at most {MOST_MEMBERS}", param, ctx)
+        return self.fail(f"{name}={part!r} is invalid; give finite numbers", param, ctx)
 
 
-class Word(click.ParamType):
-    """One of a few words. A mistake is answered with the nearest one; the option's metavar lists them in ``--help``."""
+class Choice(click.ParamType):
+    """One of a few names. The message about an unknown name suggests the nearest one.
 
-    def __init__(self, name: str, words: Iterable[str]) -> None:
-        self.name, self.words = name, tuple(words)
+    Args:
+        name: what is chosen, for messages.
+        choices: the valid names; the option's metavar lists them in ``--help``.
+    """
+
+    def __init__(self, name: str, choices: Iterable[str]) -> None:
+        self.name, self.choices = name, tuple(choices)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value not in self.words:
-            self.fail(f"{self.name} {value!r} is unknown{nearest(str(value), self.words)}", param, ctx)
+        if value not in self.choices:
+            self.fail(f"{self.name} {value!r} is unknown{nearest(str(value), self.choices)}", param, ctx)
         return value
 
 
-class Words(Word):
-    """Several words separated by commas."""
+class Choices(Choice):
+    """Several names separated by commas."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, tuple):
             return value
-        return tuple(super(Words, self).convert(word.strip(), param, ctx) for word in str(value).split(","))
+        return tuple(super(Choices, self).convert(name.strip(), param, ctx) for name in str(value).split(","))
 
 
 class ProblemName(click.ParamType):
-    """The name of a shipped problem."""
+    """The name of a problem shipped with the library."""
 
     name = "problem"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value not in shipped():
-            self.fail(f"problem {value!r} is unknown{nearest(value, shipped())}", param, ctx)
+        if value not in shipped_outlines():
+            self.fail(f"problem {value!r} is unknown{nearest(value, shipped_outlines())}", param, ctx)
         return value
 
 

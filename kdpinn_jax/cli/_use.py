@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from ..models.model import Model
 
 
-@click.command()
+@click.command(short_help="Print the errors and residuals of a model.")
 @click.argument("model", type=types.FILE)
-@click.option("--estimate", is_flag=True, help="Also bound or estimate the error without the reference (seconds).")
+@click.option("--estimate", is_flag=True, help="Also bound or estimate the error without the reference; takes seconds.")
 @cli.JSON
 def evaluate(model: Path, estimate: bool, as_json: bool) -> None:
-    """Print the errors of a model against the reference, inside and beyond the domain, and its residual norms.
+    """Print the errors of a model against the reference, inside and outside the domain, and the norms of its residuals.
 
     \b
     kdpinn evaluate runs/burgers/student.safetensors
@@ -43,7 +43,14 @@ def evaluate(model: Path, estimate: bool, as_json: bool) -> None:
 def show_errors(
     model: "Model", metrics: Mapping[str, "Metrics"], as_json: bool, estimate: "ErrorEstimate | None" = None
 ) -> None:
-    """Print the metrics of a model; those under an empty name are its own, others are those of its predictors."""
+    """Print the metrics of a model.
+
+    Args:
+        model: the model.
+        metrics: the model's own metrics under an empty name, and those of its predictors under theirs.
+        as_json: whether to print JSON.
+        estimate: the error estimate, if there is one.
+    """
     if not as_json:
         click.echo(_tables.of_errors(model, metrics))
         if estimate:
@@ -58,10 +65,15 @@ def show_errors(
 @click.command()
 @click.argument("model", type=types.FILE)
 @click.option(
-    "--points", type=types.FILE, required=True, help="*.csv or *.npy: one column per axis, one row per point."
+    "--points",
+    type=types.FILE,
+    required=True,
+    help="Input file, *.csv or *.npy: one column per axis, one row per point.",
 )
-@click.option("--out", type=types.FILE, required=True, help="*.csv or *.npy: the points, followed by the fields.")
-@click.option("--float64", is_flag=True, help="Compute in float64; default float32.")
+@click.option(
+    "--out", type=types.FILE, required=True, help="Output file, *.csv or *.npy: the points, followed by the fields."
+)
+@click.option("--float64", is_flag=True, help="Compute in float64 instead of float32.")
 @cli.JSON
 def predict(model: Path, points: Path, out: Path, float64: bool, as_json: bool) -> None:
     """Predict the fields at points read from a file.
@@ -69,11 +81,11 @@ def predict(model: Path, points: Path, out: Path, float64: bool, as_json: bool) 
     \b
     kdpinn predict student.safetensors --points points.csv --out values.csv
 
-    If the first line of a .csv names the axes, its columns may be in any order; otherwise, and in a .npy, they must be in
-    the order that `kdpinn problems` lists. The output has the axes in that order, followed by the fields, and a .csv has a
-    header. Files of any size are read block by block.
+    If the first line of a .csv file names the axes, its columns may be in any order. Otherwise, and in a .npy file,
+    they must be in the order that `kdpinn problems` lists. The output has the axes in that order, followed by the
+    fields; a .csv file has a header. Files may be larger than memory, because they are processed block by block.
     """
-    host.check_file(out, points, model, endings=(".csv", ".npy"))
+    host.check_file(out, points, model, extensions=(".csv", ".npy"))
     host.set_up_jax()
     from ..problems.load import load
     from ..runs.point_files import predict_file
@@ -87,21 +99,21 @@ def predict(model: Path, points: Path, out: Path, float64: bool, as_json: bool) 
         click.echo(f"{predicted.points} points in {out}")
 
 
-@click.command()
+@click.command(short_help="Export a model as C, ONNX or StableHLO.")
 @click.argument("model", type=types.FILE)
 @click.option(
     "--format",
     "form",
-    type=types.Word("format", types.FORMATS),
+    type=types.Choice("format", types.FORMATS),
     metavar="c|onnx|stablehlo",
     required=True,
-    help="C99 source and header; an ONNX graph; jax.export and StableHLO bytecode.",
+    help="C99 source and header (c), an ONNX graph (onnx), or jax.export and StableHLO bytecode (stablehlo).",
 )
 @click.option("--out", type=types.FILE, required=True, metavar="DIR", help="Output folder; created if necessary.")
 @click.option("--name", help="Name of the files, and prefix of the symbols in C. Default: the problem's name.")
 @cli.JSON
 def export(model: Path, form: str, out: Path, name: str | None, as_json: bool) -> None:
-    """Write a model as a float32 program for another host, including its embedding and ansatz.
+    """Export a model, including its embedding and ansatz, as a float32 program for use outside Python.
 
     \b
     kdpinn export runs/burgers/student.safetensors --format c --out burgers_c
@@ -115,72 +127,80 @@ def export(model: Path, form: str, out: Path, name: str | None, as_json: bool) -
     host.print_json({"files": list(map(str, paths))}) if as_json else click.echo("\n".join(map(str, paths)))
 
 
-@click.command()
+@click.command(short_help="Measure the latency of models on one core.")
 @click.argument("models", type=types.FILE, nargs=-1, required=True, metavar="MODEL...")
 @click.option(
     "--sizes",
     type=types.Counts("SIZES", "numbers of points", "1,1024", types.MOST_POINTS),
-    help="Points per call; default 1,16,256,1024,10000,65536.",
+    help="Numbers of points per call. Default: 1,16,256,1024,10000,65536.",
 )
 @click.option(
-    "--methods", type=types.Words("method", types.METHODS), metavar="NAMES", help="Separated by commas; default all."
+    "--methods",
+    type=types.Choices("method", types.METHODS),
+    metavar="NAMES",
+    help="Methods to measure, such as compile_predict,C. Default: all.",
 )
 @cli.JSON
 def bench(
     models: Sequence[Path], sizes: tuple[int, ...] | None, methods: tuple[str, ...] | None, as_json: bool
 ) -> None:
-    """Measure the latency of models on one core by every available method: XLA, eager, C, ONNX Runtime, NumPy, PyTorch.
+    """Measure the latency of models on one core with XLA, eager JAX, C, ONNX Runtime, NumPy and PyTorch, as installed.
 
     \b
     kdpinn bench runs/burgers/teacher.safetensors runs/burgers/student.safetensors
 
-    Methods and models take turns in a process that is pinned to one core with one thread. With two models the table ends
-    with the ratio of their times for each method.
+    Methods and models take turns in a process that is pinned to one core and has one thread. With two models, the table
+    ends with the ratio of their times for each method.
     """
     from ..problems.load import load
     from ..runs.bench import bench as measure_latency
     from ..serving.bench.measure import SIZES
 
     for path in models:
-        load(path)  # report a bad file before minutes of measuring
+        load(path)  # reports an invalid file before minutes of measurement
     host.say("measuring on one core; keep the machine idle")
     result = measure_latency(models, sizes=sizes or SIZES, methods=methods or types.METHODS)
     host.print_json(result) if as_json else click.echo(_tables.of_bench(result))
 
 
-@click.command()
+@click.command(short_help="Plot models and their errors, or a training history.")
 @click.argument("sources", type=types.FILE, nargs=-1, required=True, metavar="MODEL...|DIR|history.csv")
-@click.option("--out", type=types.FILE, help="The picture, *.png, *.pdf or *.svg; required unless a folder is given.")
+@click.option("--out", type=types.FILE, help="Output file, *.png, *.pdf or *.svg; required unless a folder is given.")
 @cli.JSON
 def plot(sources: Sequence[Path], out: Path | None, as_json: bool) -> None:
-    """Draw models of one problem next to its reference with their errors, or the history of their training.
+    """Plot the models of one problem with the reference and their errors, or plot a training history.
 
     \b
     kdpinn plot runs/burgers/teacher.safetensors runs/burgers/student.safetensors --out burgers.png
     kdpinn plot runs/burgers/history.csv --out history.png
     kdpinn plot runs/burgers
 
-    For a folder, solution.png and history.png are drawn in it again; with --out, only the solution is drawn there.
+    For the folder of a run, solution.png and history.png are drawn again in that folder; with --out, only the solution
+    is drawn, to the output file.
     """
-    first, folder, models = sources[0], sources[0].is_dir(), list(sources)
+    first, is_folder, models = sources[0], sources[0].is_dir(), list(sources)
     if len(sources) > 1 and any(path.is_dir() or path.suffix == ".csv" for path in sources):
-        raise click.UsageError("give models, or one folder of a run, or one history.csv")
-    if out is None and not folder:
-        raise click.UsageError("missing option '--out': name the picture, such as --out picture.png")
-    if folder:
+        raise click.UsageError(
+            "a folder or a .csv file must be the only argument; give models, one folder, or one .csv"
+        )
+    if out is None and not is_folder:
+        raise click.UsageError("missing option '--out'; give an output file, such as --out picture.png")
+    if is_folder:
         models = [p for role in ("teacher", "student") if (p := first / f"{role}.safetensors").exists()]
         if not models:
-            raise click.ClickException(f"{first} holds no teacher.safetensors; give a folder written by kdpinn run")
+            raise click.ClickException(
+                f"{first} contains no teacher.safetensors or student.safetensors; give a folder written by kdpinn run"
+            )
     solution = None if first.suffix == ".csv" else out or first / "solution.png"
     history = out if first.suffix == ".csv" else first / "history.png" if out is None else None
     pictures = [picture for picture in (solution, history) if picture]
     for picture in pictures:
-        host.check_file(picture, *sources, endings=(".png", ".pdf", ".svg"))
+        host.check_file(picture, *sources, extensions=(".png", ".pdf", ".svg"))
     host.set_up_jax()
     if solution:
         _draw_solution(models, solution)
     if history:
-        _draw_history(first / "history.csv" if folder else first, history)
+        _draw_history(first / "history.csv" if is_folder else first, history)
     host.print_json({"out": list(map(str, pictures))}) if as_json else click.echo("\n".join(map(str, pictures)))
 
 
@@ -196,7 +216,7 @@ def _draw_solution(paths: Sequence[Path], out: Path) -> None:
     }
     if len(references) > 1:
         raise click.UsageError(
-            "the models differ in problem, coefficients or ranges, and therefore in reference; draw them one by one"
+            "the models differ in problem, coefficients or ranges, and therefore in reference; plot them one by one"
         )
     plots.solution(models, out, metrics={name: evaluate(model) for name, model in models.items()})
 

@@ -1,21 +1,21 @@
-"""Prediction from a file of points to a file of values, block by block: memory does not grow with the file."""
+"""Prediction from a file of points to a file of values, block by block, so that memory does not grow with the file."""
 
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from jax.typing import DTypeLike
 
-from ..models.model import Model
-from ..serving.predict import compile_predict
-from ..pde.problem import Problem
-from .read_points import PointsError, check_ending, read_points
 from ..base.storage import atomic
+from ..models.model import Model
+from ..pde.problem import Problem
+from ..serving.predict import compile_predict
+from .read_points import PointsError, check_extension, read_points
 
 
-class Predicted(NamedTuple):
-    """How many points were predicted, and how many of them lie outside the problem's domain."""
+class PointCounts(NamedTuple):
+    """The number of points that were predicted, and how many of them lie outside the problem's domain."""
 
     points: int
     outside: int
@@ -23,61 +23,65 @@ class Predicted(NamedTuple):
 
 def predict_file(
     model: Model, points: str | os.PathLike[str], out: str | os.PathLike[str], *, dtype: DTypeLike = "float32"
-) -> Predicted:
-    """Predict the points of one file into another, written whole or not at all.
+) -> PointCounts:
+    """Read points from one file and write them with the predicted fields to another, atomically.
 
     Args:
-        model: what predicts.
-        points: ``*.csv`` (comma separated, UTF-8; a first line with the axes' names may put the columns in any order)
-            or ``*.npy`` ((n, d), real numbers). Columns as ``problem.axes``.
-        out: ``*.csv`` with a header, or ``*.npy`` in float64: the d coordinates and, behind them, the m fields.
-        dtype: precision of the arithmetic, float32 or float64.
+        model: the model.
+        points: ``*.csv`` (comma-separated, UTF-8; a first line with the names of the axes may put the columns in any
+            order) or ``*.npy`` ((n, d), real numbers). The columns are ``problem.axes``.
+        out: ``*.csv`` with a header, or ``*.npy`` in float64: the d coordinates followed by the m fields.
+        dtype: the precision of the arithmetic, float32 or float64.
 
     Raises:
-        PointsError: what ``read_points`` raises, an unknown ending of ``out``, a coordinate too large for ``dtype``.
+        PointsError: as in ``read_points``; or ``out`` has an unknown extension or is the input file; or a coordinate is
+            too large for ``dtype``.
         OSError: the output cannot be written.
     """
     points, out, problem = Path(points), Path(out), model.problem
-    check_ending(out)
+    check_extension(out)
     if os.path.exists(out) and os.path.exists(points) and out.samefile(points):
-        raise PointsError(f"{out}: is also the file of points; name another file to write")
+        raise PointsError(f"{out} is also the input file; choose another output file")
     blocks = read_points(points, problem)
     predict = compile_predict(model, dtype=dtype)
     lower, upper = np.asarray(problem.lower), np.asarray(problem.upper)
-    slack = 1e-12 * (upper - lower)  # a point computed as the domain's end may miss it by rounding
+    slack = 1e-12 * (upper - lower)  # a point computed at an end of the domain may miss it by a rounding error
     count = outside = 0
     with atomic(out) as temporary, temporary.open("wb") as file:
         writer = _CsvWriter(file, problem, dtype) if out.suffix.lower() == ".csv" else _NpyWriter(file, problem)
         for z in blocks:
             if (largest := np.abs(z).max()) > np.finfo(dtype).max:
-                raise PointsError(f"{points}: holds {largest:.3g}, too large for {np.dtype(dtype)}; mend it")
+                raise PointsError(
+                    f"{points}: a coordinate of magnitude {largest:.3g} is too large for {np.dtype(dtype)}; use "
+                    "float64 or fix that coordinate"
+                )
             values = predict(z.astype(dtype))
             writer.write(z, values)
             count += len(z)
             outside += int(np.any((z < lower - slack) | (z > upper + slack), axis=1).sum())
         writer.close(count)
-    return Predicted(count, outside)
+    return PointCounts(count, outside)
 
 
 class _CsvWriter:
-    def __init__(self, file: Any, problem: Problem, dtype: DTypeLike) -> None:
+    def __init__(self, file: BinaryIO, problem: Problem, dtype: DTypeLike) -> None:
         self._file = file
         self._digits = 9 if np.dtype(dtype) == np.float32 else 17  # enough to read back the same number
         file.write((",".join((*problem.axes, *problem.fields)) + "\r\n").encode())
 
     def write(self, z: np.ndarray, values: np.ndarray) -> None:
         coordinates = [",".join(map(repr, row)) for row in z.tolist()]
-        numbers = [",".join(f"{value:.{self._digits}g}" for value in row) for row in values.tolist()]
-        self._file.write("".join(f"{a},{b}\r\n" for a, b in zip(coordinates, numbers, strict=True)).encode())
+        fields = [",".join(f"{value:.{self._digits}g}" for value in row) for row in values.tolist()]
+        self._file.write("".join(f"{a},{b}\r\n" for a, b in zip(coordinates, fields, strict=True)).encode())
 
     def close(self, count: int) -> None:
         pass
 
 
 class _NpyWriter:
-    """A .npy file written in order; its header, of fixed length, gets the number of rows at the end."""
+    """Writes a .npy file block by block. Its header has a fixed length and receives the number of rows at the end."""
 
-    def __init__(self, file: Any, problem: Problem) -> None:
+    def __init__(self, file: BinaryIO, problem: Problem) -> None:
         self._file, self._columns = file, len(problem.axes) + len(problem.fields)
         self._write_header(2**62)
 

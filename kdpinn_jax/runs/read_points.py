@@ -1,4 +1,4 @@
-"""Points from a file, block by block and checked: memory does not grow with the file."""
+"""Points from a file, checked and read block by block, so that memory does not grow with the file."""
 
 import contextlib
 import io
@@ -13,29 +13,29 @@ import numpy as np
 from ..base.names import nearest, one_line
 from ..pde.problem import Problem
 
-#: Rows read, predicted and written at a time.
+#: The number of rows that are read, predicted and written at a time.
 BLOCK = 65_536
-#: A line this long is not a row of numbers, and is not read to its end.
+#: The length in bytes from which a line is not taken for a row of numbers, and is not read to its end.
 LONGEST_LINE = 1_000_000
-#: NumPy reads headers up to 10 000 characters, and ours take 128 bytes.
+#: NumPy accepts headers of up to 10 000 characters; the headers that we write take 128 bytes.
 _LONGEST_HEADER = 16_384
 
 
 class PointsError(ValueError):
-    """A file of points that cannot be used; the message names the file, the place, what came and what was expected."""
+    """A file of points cannot be used; the message names the file, the place, what was found and what was expected."""
 
 
 def read_points(path: str | os.PathLike[str], problem: Problem) -> Iterator[np.ndarray]:
-    """The points of a file as blocks (up to ``BLOCK``, d) in float64, columns as ``problem.axes``.
+    """The points of a file as float64 blocks of shape (up to ``BLOCK``, d), with ``problem.axes`` as columns.
 
     Raises:
-        PointsError: an unknown ending, an unreadable or damaged file, a wrong number of columns, a cell that is not a
-            finite number; some of it only when the block is asked for.
+        PointsError: an unknown extension, an unreadable or damaged file, a wrong number of columns, or a cell that is
+            not a finite number. An error in a block is raised when that block is read.
     """
     path = Path(path)
-    check_ending(path)
+    check_extension(path)
     if not os.path.isfile(path):
-        raise PointsError(f"{path}: no such file; give a .csv or .npy file with columns {', '.join(problem.axes)}")
+        raise PointsError(f"{path}: no such file; expected a .csv or .npy file with columns {', '.join(problem.axes)}")
     return _not_empty(path, (_csv_blocks if path.suffix.lower() == ".csv" else _npy_blocks)(path, problem))
 
 
@@ -45,29 +45,34 @@ def _not_empty(path: Path, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]
         count += len(z)
         yield z
     if not count:
-        raise PointsError(f"{path}: holds no points; give at least one row")
+        raise PointsError(f"{path}: contains no points; expected at least one row")
 
 
-def check_ending(path: Path) -> None:
-    """Fail where the name is not that of a file of points."""
+def check_extension(path: Path) -> None:
+    """Check that the name is that of a file of points.
+
+    Raises:
+        PointsError: the extension is neither .csv nor .npy.
+    """
     if path.suffix.lower() not in (".csv", ".npy"):
-        raise PointsError(f"{path}: the ending {path.suffix!r} is unknown; use .csv or .npy")
+        raise PointsError(f"{path}: unknown file extension {path.suffix!r}; use .csv or .npy")
 
 
 def _npy_blocks(path: Path, problem: Problem) -> Iterator[np.ndarray]:
-    expected = f"expected an array (n, {len(problem.axes)}) of real numbers with columns {', '.join(problem.axes)}"
+    d = len(problem.axes)
+    expected = f"expected an array of shape (n, {d}) of real numbers, with columns {', '.join(problem.axes)}"
     try:
-        # Read, not mapped: a mapped file that another process cuts short would end this one by a signal.
+        # The file is read, not mapped: if another process truncated a mapped file, this process would die of a signal.
         with path.open("rb") as file:
             shape, fortran, dtype = _npy_header(file)
             start, size = file.tell(), os.fstat(file.fileno()).st_size
-            if dtype.kind not in "fiu" or len(shape) != 2 or shape[1] != len(problem.axes) or shape[0] < 0:
+            if dtype.kind not in "fiu" or len(shape) != 2 or shape[1] != d or shape[0] < 0:
                 raise PointsError(f"{path}: has shape {one_line(shape)} and type {one_line(dtype)}; {expected}")
             if size - start < shape[0] * shape[1] * dtype.itemsize:
                 raise ValueError(f"{size} bytes are too few for shape {one_line(shape)}")
             for row in range(0, shape[0], BLOCK):
                 z = _npy_rows(file, start, shape, fortran, dtype, row)
-                _check_finite(path, z, [f"row {row + i}" for i in _first_bad(z)])
+                _check_finite(path, z, [f"row {row + i}" for i in _first_not_finite(z)])
                 yield z
     except PointsError:
         raise
@@ -76,21 +81,21 @@ def _npy_blocks(path: Path, problem: Problem) -> Iterator[np.ndarray]:
 
 
 def _npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, order and type, with the file at its first number.
+    """Shape, whether the order is Fortran's, and type; leaves the file at its first number.
 
     Raises:
-        ValueError: not a header.
+        ValueError: the file has no valid header.
     """
-    head = io.BytesIO(file.read(_LONGEST_HEADER))  # as many bytes as there are, whatever length the file promises
+    head = io.BytesIO(file.read(_LONGEST_HEADER))  # whatever header length the file claims
     version = np.lib.format.read_magic(head)
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
     if read is None:
-        raise ValueError(f"version {version}, which arrays of numbers do not need")
+        raise ValueError(f"unsupported format version {version}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a header of Python 2 is mended
+            warnings.simplefilter("ignore")  # NumPy warns about headers from Python 2, which it can read
             header = read(head)
-    except Exception as error:  # NumPy reads it as a literal of Python, which fails in as many ways as there are
+    except Exception as error:  # NumPy evaluates the header as a Python literal, which can raise almost anything
         raise ValueError(error) from None
     file.seek(head.tell())
     return header
@@ -99,64 +104,65 @@ def _npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
 def _npy_rows(
     file: BinaryIO, start: int, shape: tuple[int, ...], fortran: bool, dtype: np.dtype, row: int
 ) -> np.ndarray:
-    """Rows row … row + BLOCK of the array whose numbers start there, (n, d) float64."""
+    """Up to ``BLOCK`` rows from ``row``, as (n, d) float64, of the array whose first number is at byte ``start``."""
     n, d = min(BLOCK, shape[0] - row), shape[1]
-    runs = [((j * shape[0] + row), n) for j in range(d)] if fortran else [(row * d, n * d)]  # first number, how many
-    parts = []
-    for first, count in runs:
+    # The index of the first number and the length of each contiguous span.
+    spans = [(j * shape[0] + row, n) for j in range(d)] if fortran else [(row * d, n * d)]
+    arrays = []
+    for first, count in spans:
         file.seek(start + first * dtype.itemsize)
         content = file.read(count * dtype.itemsize)
         if len(content) < count * dtype.itemsize:
-            raise ValueError("it was cut short while it was read")
-        parts.append(np.frombuffer(content, dtype))
-    with np.errstate(over="ignore"):  # a number too large for float64 is found out as infinite
-        return (np.stack(parts, axis=1) if fortran else parts[0].reshape(n, d)).astype(np.float64)
+            raise ValueError("the file was truncated while it was being read")
+        arrays.append(np.frombuffer(content, dtype))
+    with np.errstate(over="ignore"):  # a number too large for float64 becomes infinite and is rejected
+        return (np.stack(arrays, axis=1) if fortran else arrays[0].reshape(n, d)).astype(np.float64)
 
 
-def _first_bad(z: np.ndarray) -> np.ndarray:
+def _first_not_finite(z: np.ndarray) -> np.ndarray:
+    """The index of the first row that is not finite, as an array of at most one element."""
     return np.flatnonzero(~np.isfinite(z).all(axis=1))[:1]
 
 
 def _check_finite(path: Path, z: np.ndarray, places: Sequence[str]) -> None:
-    for place, i in zip(places, _first_bad(z), strict=True):
-        raise PointsError(f"{path}, {place}: {z[i].tolist()} is not finite; remove or mend that row")
+    for place, i in zip(places, _first_not_finite(z), strict=True):
+        raise PointsError(f"{path}, {place}: {z[i].tolist()} is not finite; remove or fix that row")
 
 
 def _csv_blocks(path: Path, problem: Problem) -> Iterator[np.ndarray]:
     d = len(problem.axes)
-    columns, first = list(range(d)), True
+    columns = list(range(d))
     rows: list[list[float]] = []
-    numbers: list[int] = []
+    lines: list[int] = []
 
-    def block() -> np.ndarray:
+    def take_block() -> np.ndarray:
         z = np.asarray(rows, np.float64)[:, columns]
-        _check_finite(path, z, [f"line {numbers[i]}" for i in _first_bad(z)])
+        _check_finite(path, z, [f"line {lines[i]}" for i in _first_not_finite(z)])
         rows.clear()
-        numbers.clear()
+        lines.clear()
         return z
 
-    for number, cells in _csv_cells(path):
-        header, first = _header(path, cells, problem) if first else None, False
-        if header:
+    for index, (line, cells) in enumerate(_csv_cells(path)):
+        if index == 0 and (header := _header(path, cells, problem)):
             columns = header
             continue
         if len(cells) != d:
             raise PointsError(
-                f"{path}, line {number}: {len(cells)} columns; expected {d}, separated by commas: "
-                f"{', '.join(problem.axes)}"
+                f"{path}, line {line}: expected {d} columns separated by commas ({', '.join(problem.axes)}), found "
+                f"{len(cells)}"
             )
-        if bad := [cell for cell in cells if not _is_number(cell)]:
-            raise PointsError(f"{path}, line {number}: {one_line(repr(bad[0]), 40)} is not a number; mend that cell")
+        if invalid := [cell for cell in cells if not _is_number(cell)]:
+            raise PointsError(f"{path}, line {line}: {one_line(repr(invalid[0]), 40)} is not a number; fix that cell")
         rows.append([float(cell) for cell in cells])
-        numbers.append(number)
+        lines.append(line)
         if len(rows) == BLOCK:
-            yield block()
+            yield take_block()
     if rows:
-        yield block()
+        yield take_block()
 
 
 def _csv_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line number, cells) of every line that is not blank."""
+    """The line number and the cells of every line that is not blank."""
     number = 0
     with contextlib.ExitStack() as stack:
         try:
@@ -166,23 +172,23 @@ def _csv_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
         while line := file.readline(LONGEST_LINE):
             number += 1
             if len(line) == LONGEST_LINE:
-                raise PointsError(f"{path}, line {number}: longer than {LONGEST_LINE} bytes; not a file of points")
+                raise PointsError(f"{path}, line {number}: longer than {LONGEST_LINE} bytes; is this a .csv file?")
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError:
-                raise PointsError(f"{path}, line {number}: not UTF-8 text; is it a .csv file?") from None
+                raise PointsError(f"{path}, line {number}: not UTF-8 text; is this a .csv file?") from None
             if "\0" in text:
-                raise PointsError(f"{path}, line {number}: holds a zero byte; is it a .csv file?")
+                raise PointsError(f"{path}, line {number}: contains a zero byte; is this a .csv file?")
             if text.strip():
                 yield number, [cell.strip().strip('"') for cell in text.split(",")]
 
 
 def _header(path: Path, cells: list[str], problem: Problem) -> list[int] | None:
-    """Where each axis stands, if the line names any axis or is not made of numbers."""
+    """The column of each axis, or None if the first line is not a header."""
     if all(map(_is_number, cells)):
         return None
     if not any(cell.isidentifier() and cell.lower() not in ("nan", "inf", "infinity") for cell in cells):
-        return None  # a row with a damaged cell: reported as such
+        return None  # a row with a damaged cell, which is reported as such
     for cell in cells:
         if cell not in problem.axes:
             raise PointsError(
@@ -190,8 +196,8 @@ def _header(path: Path, cells: list[str], problem: Problem) -> list[int] | None:
             )
     if sorted(cells) != sorted(problem.axes):
         raise PointsError(
-            f"{path}, header: columns {one_line(', '.join(cells), 100)}; "
-            f"expected each of {', '.join(problem.axes)} once"
+            f"{path}, header: expected each of the columns {', '.join(problem.axes)} once, found "
+            f"{one_line(', '.join(cells), 100)}"
         )
     return [cells.index(axis) for axis in problem.axes]
 
@@ -201,4 +207,4 @@ def _is_number(cell: str) -> bool:
         float(cell)
     except ValueError:
         return False
-    return "_" not in cell  # Python reads 1_5 as 15; in a table it is a slip
+    return "_" not in cell  # Python reads 1_5 as 15; in a table it is a typing error

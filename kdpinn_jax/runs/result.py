@@ -27,10 +27,10 @@ def run_result(
 
     Args:
         problem: the problem that was solved.
-        options: the caller's choices.
-        models: those that were trained, by role.
-        metrics: of each model in its own precision and as served in float32, by role.
-        latency: as ``prepared_latency`` measures it; empty if it was not measured.
+        options: the options of the run.
+        models: ``{role: model}`` for the models that were trained.
+        metrics: ``{role: (metrics in the model's own precision, metrics as served in float32)}``.
+        latency: the result of ``prepared_latency``; empty if latency was not measured.
         interrupted: whether Ctrl-C ended the run.
     """
     conditions = dict(latency)
@@ -77,11 +77,11 @@ def _ranges(problem: Problem) -> dict[str, list[float]]:
 
 
 def _weights(model: Model, options: Options) -> dict[str, Any]:
-    """The weights that were used; a student has soft_target in addition to the teacher's."""
-    given = {name: value for name, value in options.weights.items() if name != "soft_target"}
-    chosen = recipe(model.problem, options.recipe, options.preset)
-    student = {"soft_target": 0.0} | dict(chosen.weights) | dict(options.weights)
-    return dict(objective(model.problem, model.network, weights=given).weights) | student
+    """The loss weights that were used; ``soft_target`` is that of the student."""
+    teacher_weights = {name: value for name, value in options.weights.items() if name != "soft_target"}
+    recipe_weights = recipe(model.problem, options.recipe, options.preset).weights
+    student_weights = {"soft_target": 0.0} | dict(recipe_weights) | dict(options.weights)
+    return dict(objective(model.problem, model.network, weights=teacher_weights).weights) | student_weights
 
 
 def _stage(report: StageReport) -> dict[str, Any]:

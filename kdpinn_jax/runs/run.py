@@ -1,4 +1,4 @@
-"""``kdpinn run``: teacher, student, their errors and latency, and the files that record them."""
+"""``kdpinn run``: a teacher, a student, their errors and latency, and the files that record them."""
 
 import contextlib
 import shutil
@@ -30,18 +30,18 @@ from .bench import prepared_latency
 from .options import Options
 from .result import run_result
 
-#: Receives a line for the user.
+#: Shows one line to the user.
 Say = Callable[[str], None]
-#: The subfolder for checkpoints.
+#: The name of the subfolder for checkpoints.
 CHECKPOINTS = "checkpoint"
-#: The files that a run writes after its teacher. result.json, which marks a complete run, is deleted first.
+#: The files that a run writes after its teacher. result.json, which marks a complete run, is the first to be deleted.
 _AFTER_TEACHER = ("result.json", "history.csv", "solution.png", "history.png", "student.safetensors")
 
 
 def train_with(
     problem: Problem, options: Options, layers: tuple[int, ...] | None = None, checkpoint: Checkpoint | None = None
 ) -> Model:
-    """The teacher that these options describe."""
+    """Train the teacher that these options describe."""
     chosen, problem = recipe(problem, options.recipe, options.preset), options.applied_to(problem)
     return train_teacher(
         problem,
@@ -58,7 +58,7 @@ def train_with(
 
 
 def distill_with(teacher: Model, options: Options, checkpoint: Checkpoint | None = None) -> Model:
-    """The student that these options describe; problem, conditions and coefficients are the teacher's."""
+    """Distil the student that these options describe; problem, conditions and coefficients are the teacher's."""
     network = network_with(teacher.problem.student, options.layers, options.activation)
     chosen = recipe(teacher.problem, options.recipe, options.preset, network=network)
     return distill(
@@ -77,13 +77,15 @@ def distill_with(teacher: Model, options: Options, checkpoint: Checkpoint | None
 
 
 def imitation(teacher: Model, chosen: Recipe) -> tuple[Stage, ...]:
-    """The recipe's stages of imitation, or none if the teacher's training ended with a warning: a student would have to
-    unlearn what is wrong."""
+    """The recipe's stages of imitation; none if the teacher is untrained or its training gave a warning.
+
+    A student that imitates a wrong teacher would have to unlearn its errors.
+    """
     return chosen.imitate if is_trained(teacher) and not diagnose(teacher.training) else ()
 
 
 def network_with(default: MLP, layers: tuple[int, ...] | None, activation: str | None) -> MLP:
-    """The default network with other hidden widths or another activation."""
+    """The default network, with other hidden widths or another activation if they are given."""
     return MLP(layers or default.hidden, activation or default.activation)
 
 
@@ -93,17 +95,24 @@ def checkpoint_in(folder: Path, options: Options, warn: Say) -> Checkpoint:
 
 
 def is_trained(model: Model | None) -> bool:
-    """Whether a model took at least one step; that of an interrupted training may not have."""
+    """Whether a model took at least one step; the model of an interrupted training may have taken none."""
     return model is not None and any(int(report.steps) for report in model.training)
 
 
 def run(problem: Problem, out: Path, options: Options, *, say: Say, warn: Say) -> dict[str, Any]:
-    """Train a teacher, distil a student, evaluate and time both, and write the results into ``out``.
+    """Train a teacher, distil a student, evaluate and time both, and write the results to ``out``.
 
     Every file is written atomically: the models as soon as they are trained, result.json last. Files of an earlier run
     are deleted when the new teacher is written, so that a folder never mixes two runs. Ctrl-C saves the model that is
     being trained, sets ``"interrupted": true`` in result.json, and raises ``KeyboardInterrupt`` with an explanation.
-    Checkpoints stay in ``out`` until the run is complete. Only one process can run in a folder.
+    Checkpoints stay in ``out`` until the run is complete. Only one process at a time can run in a folder.
+
+    Args:
+        problem: the problem to solve.
+        out: the output folder; created if necessary.
+        options: the options of the run.
+        say: receives one line per event.
+        warn: receives one line per warning or failure.
 
     Returns:
         The content of result.json.
@@ -117,11 +126,11 @@ def run(problem: Problem, out: Path, options: Options, *, say: Say, warn: Say) -
 
 
 def _run(problem: Problem, out: Path, options: Options, say: Say, warn: Say) -> dict[str, Any]:
-    teacher_options, student_options = _divided(options, recipe(problem, options.recipe, options.preset))
+    teacher_options, student_options = _split_time_budget(options, recipe(problem, options.recipe, options.preset))
     models: dict[str, Model] = {}
     metrics: dict[str, tuple[Metrics, Metrics]] = {}
 
-    def keep(role: str, model: Model) -> None:
+    def save_and_evaluate(role: str, model: Model) -> None:
         if role == "teacher":
             for name in _AFTER_TEACHER:
                 (out / name).unlink(missing_ok=True)
@@ -135,26 +144,27 @@ def _run(problem: Problem, out: Path, options: Options, say: Say, warn: Say) -> 
         for warning in diagnose(model.training):
             warn(f"warning: {role}: {warning}")
         if not is_trained(model):
-            warn(f"warning: the {role} is untrained, because compiling took the whole time budget; allow more seconds")
+            warn(f"warning: the {role} is untrained: compiling took the whole time budget; increase the time budget")
 
     checkpoints = {role: checkpoint_in(out / CHECKPOINTS / role, options, warn) for role in ("teacher", "student")}
     try:
         say(f"{problem.name}: training the teacher")
-        keep("teacher", train_with(problem, teacher_options, options.teacher_layers, checkpoints["teacher"]))
+        teacher = train_with(problem, teacher_options, options.teacher_layers, checkpoints["teacher"])
+        save_and_evaluate("teacher", teacher)
         say(f"{problem.name}: distilling the student")
-        keep("student", distill_with(models["teacher"], student_options, checkpoints["student"]))
+        save_and_evaluate("student", distill_with(teacher, student_options, checkpoints["student"]))
     except TrainingInterrupted as interrupted:
         if is_trained(interrupted.model):
-            keep("student" if models else "teacher", interrupted.model)
+            save_and_evaluate("student" if models else "teacher", interrupted.model)
         if models:
             write_history({role: model.training for role, model in models.items()}, out / "history.csv")
             write_json(run_result(problem, options, models, metrics, {}, interrupted=True), out / "result.json")
         raise KeyboardInterrupt(why_interrupted(interrupted, [f"{role}.safetensors" for role in models], out)) from None
     trainings = {role: model.training for role, model in models.items()}
     write_history(trainings, out / "history.csv")
-    say(f"{problem.name}: drawing and timing")
+    say(f"{problem.name}: drawing figures and measuring latency")
     with _latency(problem, [out / f"{role}.safetensors" for role in models], warn) as measure_latency:
-        plots.solution(models, out / "solution.png", metrics={role: exact for role, (exact, _) in metrics.items()})
+        plots.solution(models, out / "solution.png", metrics={role: own for role, (own, _) in metrics.items()})
         plots.history(trainings, out / "history.png")
         latency = measure_latency()
     result = run_result(problem, options, models, metrics, latency, interrupted=False)
@@ -163,8 +173,8 @@ def _run(problem: Problem, out: Path, options: Options, say: Say, warn: Say) -> 
     return result
 
 
-def _divided(options: Options, chosen: Recipe) -> tuple[Options, Options]:
-    """Options of the teacher and of the student: a time budget is divided as the recipe divides its own."""
+def _split_time_budget(options: Options, chosen: Recipe) -> tuple[Options, Options]:
+    """The options of the teacher and of the student, with the time budget split in the recipe's proportion."""
     if not options.time_budget:
         return options, options
     share = chosen.teacher_seconds / (chosen.teacher_seconds + chosen.student_seconds)
@@ -174,30 +184,31 @@ def _divided(options: Options, chosen: Recipe) -> tuple[Options, Options]:
     )
 
 
-def why_interrupted(interrupted: TrainingInterrupted, saved: Sequence[str], where: Path) -> str:
-    """One line: where Ctrl-C stopped the training, and what is saved."""
-    why = where_interrupted(interrupted)
+def why_interrupted(interrupted: TrainingInterrupted, saved: Sequence[str], folder: Path) -> str:
+    """One line that states where Ctrl-C stopped the training, and which files are saved."""
+    position = where_interrupted(interrupted)
     if not saved:
-        return f"{why}; nothing was trained yet, so nothing is saved"
-    return f"{why}; saved in {where}: {', '.join(saved)}; --resume continues the training"
+        return f"{position}; no step was completed, so nothing is saved"
+    return f"{position}; saved in {folder}: {', '.join(saved)}; --resume continues the training"
 
 
 def where_interrupted(interrupted: TrainingInterrupted) -> str:
-    """Where Ctrl-C stopped the training."""
-    why = str(interrupted)
-    return why if why.startswith("interrupted") else f"interrupted; the last stage {why}"
+    """A phrase that states where Ctrl-C stopped the training."""
+    message = str(interrupted)
+    return message if message.startswith("interrupted") else f"interrupted; the last stage {message}"
 
 
 @contextlib.contextmanager
 def _latency(problem: Problem, paths: Sequence[Path], warn: Say) -> Iterator[Callable[[], dict[str, Any]]]:
+    """``prepared_latency``, but with an empty result if latency cannot be measured."""
     if problem.name not in ALL:  # the caller's own problem, which the measuring process could not load
         yield dict
         return
-    with prepared_latency(paths) as measured:
+    with prepared_latency(paths) as measure_latency:
 
         def latency_or_warning() -> dict[str, Any]:
             try:
-                return measured()
+                return measure_latency()
             except (RuntimeError, OSError, ValueError) as error:  # a long training must not be lost for its timing
                 warn(f"warning: {error}; latency is null in result.json")
                 return {}

@@ -1,4 +1,4 @@
-"""``kdpinn sweep`` and ``kdpinn search``: members from options, and the files that record the results."""
+"""``kdpinn sweep`` and ``kdpinn search``: members built from options, and the files that record the results."""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,18 +22,24 @@ from ..training.recipes import Recipe, recipe
 from ..training.sweep import Member, sweep
 from .options import Options
 from .run import CHECKPOINTS, Say, checkpoint_in, imitation, network_with, where_interrupted
-from .search import Budget, NetworkFamily, SuccessiveHalving, search
+from .search import search
+from .search_plan import Budget, NetworkFamily, SuccessiveHalving
 
 
 def members_with(source: Problem | Model, options: Options, varied: Mapping[str, Sequence[Any]]) -> list[Member]:
-    """The members that these options describe.
+    """The members of the sweep that these options describe.
+
+    Args:
+        source: the problem, or the teacher of the students.
+        options: the options that all members share.
+        varied: ``{name: values}``; every combination is a member.
 
     Raises:
         ValueError: as in ``members``, or a quantity that is both fixed and varied.
     """
     for name in varied:
         if name in options.weights or name in options.coefficients:
-            raise ValueError(f"{name} is both fixed and varied; leave one out")
+            raise ValueError(f"{name} is both fixed and varied; remove one of the two options")
     network, chosen = _network_and_recipe(source, options)
     stages = chosen.student if isinstance(source, Model) else chosen.teacher
     weights = dict(chosen.weights if isinstance(source, Model) else {}) | dict(options.weights)
@@ -66,9 +72,18 @@ def run_sweep(
     chunk: int | None,
     say: Say,
 ) -> list[dict[str, Any]]:
-    """Train the members and write sweep.csv, sweep.json, sweep.png and the best models into ``out``.
+    """Train the members and write sweep.csv, sweep.json, sweep.png and the best models to ``out``.
 
-    If several processes run it, the first one writes.
+    If several processes run it, only the first one writes.
+
+    Args:
+        source: the problem, or the teacher of the students.
+        members: as returned by ``members_with``.
+        out: the output folder; created if necessary.
+        options: the options that all members share.
+        keep: the number of best models to save.
+        chunk: as in ``sweep``.
+        say: receives warnings about checkpoints.
 
     Returns:
         The rows of the table.
@@ -77,31 +92,31 @@ def run_sweep(
         RuntimeError: another run is writing into ``out``.
         CheckpointError: ``options.resume`` is set, and the checkpoint cannot be resumed.
     """
-    first = jax.process_index() == 0
-    with only_writer(out) if first else contextlib.nullcontext(), _resumable():
+    is_first = jax.process_index() == 0
+    with only_writer(out) if is_first else contextlib.nullcontext(), _resumable():
         network, chosen = _network_and_recipe(source, options)
-        student = isinstance(source, Model)
-        seconds = chosen.student_seconds if student else chosen.teacher_seconds
+        is_student = isinstance(source, Model)
+        seconds = chosen.student_seconds if is_student else chosen.teacher_seconds
         checkpoint = checkpoint_in(out / CHECKPOINTS, options, say)
         models = sweep(
             source,
             members,
             network=network,
             imitate=imitation(source, chosen) if isinstance(source, Model) else (),
-            stages=chosen.student if student else chosen.teacher,
+            stages=chosen.student if is_student else chosen.teacher,
             chunk=chunk,
             # The same keys as in run, train and distill.
-            key=lambda seed: jax.random.split(jax.random.key(seed))[int(student)],
+            key=lambda seed: jax.random.split(jax.random.key(seed))[int(is_student)],
             time_budget=options.time_budget or seconds * -(-len(members) // jax.device_count()),
             progress=options.progress,
             checkpoint=checkpoint,
         )
         metrics = [evaluate(model) for model in models]
         rows = sweep_table(members, models, metrics)
-        if first:
+        if is_first:
             best = rank(rows)[:keep]
-            for old in out.glob("member-*.safetensors"):
-                old.unlink()
+            for earlier in out.glob("member-*.safetensors"):
+                earlier.unlink()
             for i in best:
                 save(models[i], out / f"member-{i:03d}.safetensors", metrics=metrics[i])
             write_csv(out / "sweep.csv", list(rows[0]), rows)
@@ -121,14 +136,25 @@ def run_search(
     *,
     say: Say,
 ) -> dict[str, Any]:
-    """Search, and write search.csv, search.json, search.png, the models of the front as NAME.safetensors and the chosen
-    one as student.safetensors into ``out``.
+    """Search for the smallest student and write the results to ``out``.
+
+    The files are search.csv, search.json, search.png, the models of the Pareto front as NAME.safetensors, and the
+    chosen one as student.safetensors.
+
+    Args:
+        teacher: the teacher of all students.
+        out: the output folder; created if necessary.
+        options: the options for progress and checkpoints.
+        budget: the limits on error and latency.
+        family: the networks to try.
+        halving: how the networks are trained; its ``imitate`` is replaced by the recipe's.
+        say: receives one line per step of the search, and warnings about checkpoints.
 
     Returns:
         The content of search.json.
 
     Raises:
-        RuntimeError: another run is writing into ``out``, or there is no compiler.
+        RuntimeError: another run is writing into ``out``, or the engine is not available.
         CheckpointError: as in ``run_sweep``.
     """
     with only_writer(out), _resumable():
@@ -168,7 +194,7 @@ def run_search(
 
 @contextlib.contextmanager
 def _resumable() -> Iterator[None]:
-    """Let Ctrl-C during training say how to continue."""
+    """Add to the message of Ctrl-C during training how to continue."""
     try:
         yield
     except TrainingInterrupted as interrupted:

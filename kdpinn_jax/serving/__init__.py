@@ -1,1 +1,1 @@
-"""Models as programs: fast prediction, exports to other hosts, and their latency."""
+"""Models as programs: fast prediction, export to other hosts, and latency."""

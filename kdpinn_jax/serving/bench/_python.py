@@ -1,4 +1,4 @@
-"""A program as straight-line Python over NumPy, JAX or PyTorch, points in the rows: what one would write by hand."""
+"""A program as straight-line Python over NumPy, JAX or PyTorch, with points in the rows, as if written by hand."""
 
 import importlib
 import operator
@@ -15,31 +15,31 @@ from ..program import Program
 
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">"}
 _INFIX |= {"ge": ">=", "and": "&", "or": "|", "xor": "^", "pow": "**"}
-#: Names of operations that the libraries call by others.
+#: Operations that have another name in the library.
 _NUMPY = {"acos": "arccos", "acosh": "arccosh", "asin": "arcsin", "asinh": "arcsinh", "atan": "arctan"}
 _NUMPY |= {"atan2": "arctan2", "atanh": "arctanh", "max": "maximum", "min": "minimum", "not": "logical_not"}
 _TORCH = {"logistic": "sigmoid", "not": "logical_not", "rint": "round"}
 
 
 def with_numpy(program: Program) -> Callable[[np.ndarray], np.ndarray]:
-    """z (n, d) float32 -> u (n, k).
+    """The function z (n, d) -> u (n, k) in float32, by NumPy and SciPy.
 
     Raises:
-        AttributeError: NumPy and SciPy have no such operation.
+        AttributeError: NumPy and SciPy lack an operation of the program.
     """
     import scipy.special
 
-    return _written(program, _named(np, scipy.special), np.asarray)
+    return _function(program, _numpy_operations(np, scipy.special), np.asarray)
 
 
 def with_jax(program: Program) -> Callable[[Array], Array]:
-    """z (n, d) float32 -> u (n, k): not jitted, so that JAX dispatches one operation after the other."""
-    return _written(program, _named(jnp, jax.scipy.special), jnp.asarray)
+    """The function z (n, d) -> u (n, k) in float32, not jitted: JAX dispatches each operation separately."""
+    return _function(program, _numpy_operations(jnp, jax.scipy.special), jnp.asarray)
 
 
-def _named(np: Any, special: Any) -> Callable[[str], Any]:
-    """Operations by name, from NumPy or what has its names."""
-    other = {
+def _numpy_operations(np: Any, special: Any) -> Callable[[str], Callable[..., Any]]:
+    """Operations by name, from NumPy and SciPy or from modules with their names."""
+    composed = {
         "logistic": special.expit,
         "erf": special.erf,
         "erfc": special.erfc,
@@ -50,20 +50,24 @@ def _named(np: Any, special: Any) -> Callable[[str], Any]:
         "full": lambda z, value: np.full((len(z), 1), value, z.dtype),
         "layer": lambda x, w, b: x @ w if b is None else x @ w + b,
     }
-    return lambda name: other.get(name) or getattr(np, _NUMPY.get(name, name))
+    return lambda name: composed.get(name) or getattr(np, _NUMPY.get(name, name))
 
 
 def with_torch(program: Program) -> Callable[[Any], Any]:
-    """z (n, d), a float32 tensor -> u (n, k).
+    """The function z (n, d) -> u (n, k) of float32 tensors, by PyTorch.
 
     Raises:
-        AttributeError: PyTorch has no such operation.
+        AttributeError: PyTorch lacks an operation of the program.
     """
-    torch: Any = importlib.import_module("torch")  # a package that few have
-    either = lambda of: lambda a, b: of(*(torch.as_tensor(x, dtype=torch.float32) for x in (a, b)))
-    other = {
-        "max": either(torch.maximum),
-        "min": either(torch.minimum),
+    torch: Any = importlib.import_module("torch")  # optional, so that type checkers may not find it
+
+    def of_numbers(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        """The operation for arguments that may be Python numbers."""
+        return lambda a, b: operation(*(torch.as_tensor(x, dtype=torch.float32) for x in (a, b)))
+
+    composed = {
+        "max": of_numbers(torch.maximum),
+        "min": of_numbers(torch.minimum),
         "neg": operator.neg,
         "select_n": lambda condition, no, yes: torch.where(condition, yes, no),
         "round": lambda x: torch.sign(x) * torch.floor(torch.abs(x) + 0.5),
@@ -71,23 +75,32 @@ def with_torch(program: Program) -> Callable[[Any], Any]:
         "full": lambda z, value: torch.full((len(z), 1), value, dtype=z.dtype),
         "layer": lambda x, w, b: x @ w if b is None else torch.addmm(b, x, w),
     }
-    return _written(program, lambda name: other.get(name) or getattr(torch, _TORCH.get(name, name)), torch.tensor)
+    return _function(program, lambda name: composed.get(name) or getattr(torch, _TORCH.get(name, name)), torch.tensor)
 
 
-def _written(program: Program, named: Callable[[str], Any], array: Callable[[np.ndarray], Any]) -> Callable[[Any], Any]:
+def _function(
+    program: Program, operation: Callable[[str], Callable[..., Any]], as_array: Callable[[np.ndarray], Any]
+) -> Callable[[Any], Any]:
+    """The program as a Python function.
+
+    Args:
+        program: what the function computes.
+        operation: the library's operations by name.
+        as_array: converts a constant into an array of the library.
+    """
     lines = _Lines()
-    outputs = [lines.full(x) for x in lower(program, lines)]
+    outputs = [lines.full(output) for output in lower(program, lines)]
     result = outputs[0] if len(outputs) == 1 else f"f_concatenate([{', '.join(outputs)}], 1)"
     body = "\n    ".join([*lines.text, f"return {result}"])
-    names: dict[str, Any] = {f"f_{name}": named(name) for name in lines.functions | {"concatenate"}}
-    names |= {name: array(value) for name, value in lines.arrays.items()}
-    names["__name__"] = __name__  # of the function's module, which TorchScript asks for
-    exec(f"def predict(z):\n    {body}\n", names)
-    return names["predict"]
+    namespace: dict[str, Any] = {f"f_{name}": operation(name) for name in lines.functions | {"concatenate"}}
+    namespace |= {name: as_array(value) for name, value in lines.arrays.items()}
+    namespace["__name__"] = __name__  # TorchScript looks up the function's module
+    exec(f"def predict(z):\n    {body}\n", namespace)
+    return namespace["predict"]
 
 
 class _Lines:
-    """Collects assignments; a value is a local variable's name, or a literal."""
+    """A backend that collects assignments. Its values are names of local variables and, for constants, literals."""
 
     def __init__(self) -> None:
         self.text: list[str] = []
@@ -95,23 +108,24 @@ class _Lines:
         self.functions: set[str] = set()
         self.variables: set[str] = {"z"}
 
-    def assigned(self, expression: str) -> str:
+    def assign(self, expression: str) -> str:
         name = f"t{len(self.text)}"
         self.text.append(f"{name} = {expression}")
         self.variables.add(name)
         return name
 
-    def called(self, function: str, arguments: Sequence[str]) -> str:
+    def call(self, function: str, arguments: Sequence[str]) -> str:
         self.functions.add(function)
-        return self.assigned(f"f_{function}({', '.join(arguments)})")
+        return self.assign(f"f_{function}({', '.join(arguments)})")
 
-    def held(self, array: np.ndarray) -> str:
+    def array(self, values: np.ndarray) -> str:
         name = f"c{len(self.arrays)}"
-        self.arrays[name] = array if array.dtype == bool else array.astype(np.float32)
+        self.arrays[name] = values if values.dtype == bool else values.astype(np.float32)
         return name
 
     def full(self, number: str) -> str:
-        return number if number in self.variables else self.called("full", ["z", number])
+        """A number, possibly a literal, as a column (n, 1)."""
+        return number if number in self.variables else self.call("full", ["z", number])
 
     def input(self) -> str:
         return "z"
@@ -120,18 +134,18 @@ class _Lines:
         return repr(value) if np.isfinite(value) else f"float('{value}')"
 
     def constants(self, values: tuple[float, ...]) -> str:
-        return self.held(np.asarray(values)[None, :])
+        return self.array(np.asarray(values)[None, :])
 
     def lane(self, vector: str, lane: int) -> str:
-        return self.assigned(f"{vector}[:, {lane}:{lane + 1}]")
+        return self.assign(f"{vector}[:, {lane}:{lane + 1}]")
 
     def stack(self, numbers: Sequence[str]) -> str:
-        return self.called("concatenate", [f"[{', '.join(self.full(x) for x in numbers)}]", "1"])
+        return self.call("concatenate", [f"[{', '.join(self.full(number) for number in numbers)}]", "1"])
 
     def dot(self, vector: str, matrix: np.ndarray, bias: np.ndarray | None) -> str:
-        return self.called("layer", [vector, self.held(matrix), "None" if bias is None else self.held(bias[None, :])])
+        return self.call("layer", [vector, self.array(matrix), "None" if bias is None else self.array(bias[None, :])])
 
     def apply(self, operation: str, arguments: Sequence[str]) -> str:
         if operation in _INFIX:
-            return self.assigned(f"{arguments[0]} {_INFIX[operation]} {arguments[1]}")
-        return self.called(operation, arguments)
+            return self.assign(f"{arguments[0]} {_INFIX[operation]} {arguments[1]}")
+        return self.call(operation, arguments)

@@ -1,4 +1,4 @@
-"""The ways to predict that are compared, each from NumPy points to a finished result in float32."""
+"""The methods of prediction that are compared, each from NumPy points to a complete result in float32."""
 
 import importlib
 import importlib.util
@@ -8,22 +8,26 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import Array
 
+from ...base.types import Params
 from ...models.model import Model, network_field
 from ..export import export_c, export_onnx
 from ..export.compiled import load_compiled
 from ..predict import cast, compile_predict, program_of
 from . import _python
 
-Call = Callable[[], Any]
-#: A model and points (n, d) in float32 -> the call to be timed, everything compiled. One that cannot be had raises.
+#: Predicts and returns when the result is complete.
+Call = Callable[[], np.ndarray | Array]
+#: ``(model, points) -> call`` for points (n, d) in float32, with everything compiled. It raises if the method cannot be
+#: used.
 Method = Callable[[Model, np.ndarray], Call]
 
 
 def _disable_jit(model: Model, z: np.ndarray) -> Call:
     op_by_op = _op_by_op(model, z)
 
-    def call() -> Any:
+    def call() -> np.ndarray | Array:
         with jax.disable_jit():
             return op_by_op()
 
@@ -31,17 +35,17 @@ def _disable_jit(model: Model, z: np.ndarray) -> Call:
 
 
 def _op_by_op(model: Model, z: np.ndarray) -> Call:
-    # Not the model's own field: tracing its batch and Flax's modules anew takes ten milliseconds a call.
+    # The model's own field would take ten milliseconds per call to trace the batch and Flax's modules again.
     predict, points = _python.with_jax(program_of(model)), jax.numpy.asarray(z)
     return lambda: predict(points).block_until_ready()
 
 
 def _jit(model: Model, z: np.ndarray) -> Call:
-    """What one writes first: ``jax.jit`` of the network applied to parameters and points."""
+    """The most common way: ``jax.jit`` of the network, with parameters and points as arguments."""
     model = cast(model, np.float32)
 
     @jax.jit
-    def apply(params: Any, z: Any) -> Any:
+    def apply(params: Params, z: Array) -> Array:
         return jax.vmap(network_field(model.problem, model.network, params, model.coefficients))(z)
 
     return lambda: np.asarray(apply(model.params, z))
@@ -66,7 +70,7 @@ def _onnx_runtime(model: Model, z: np.ndarray) -> Call:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     with tempfile.TemporaryDirectory() as folder:
         (path,) = export_onnx(model, folder, name="model")
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return lambda: session.run(None, {"z": z})[0]
 
 
@@ -75,24 +79,27 @@ def _numpy(model: Model, z: np.ndarray) -> Call:
     return lambda: predict(z)
 
 
-def _torch(prepared: Callable[[Any, Any, Any], Callable[[Any], Any]]) -> Method:
+def _torch(compiled: Callable[[Any, Any, Any], Callable[[Any], Any]]) -> Method:
+    """A method of PyTorch; ``compiled(torch, predict, points)`` returns the function that is called."""
+
     def method(model: Model, z: np.ndarray) -> Call:
         torch: Any = importlib.import_module("torch")
         torch.set_num_threads(1)
         points = torch.from_numpy(z)
         with torch.inference_mode():
-            predict = prepared(torch, _python.with_torch(program_of(model)), points)
+            predict = compiled(torch, _python.with_torch(program_of(model)), points)
 
-        def call() -> Any:
+        def call() -> np.ndarray | Array:
             with torch.inference_mode():
                 return predict(torch.from_numpy(z)).numpy()
 
-        call()
+        call()  # compiles
         return call
 
     return method
 
 
+#: The methods by name.
 METHODS: dict[str, Method] = {
     "jax.disable_jit": _disable_jit,
     "op by op": _op_by_op,
@@ -105,7 +112,7 @@ METHODS: dict[str, Method] = {
     "TorchScript": _torch(lambda torch, predict, z: torch.jit.trace(predict, z)),
     "torch.compile": _torch(lambda torch, predict, z: torch.compile(predict, dynamic=False)),
 }
-#: What a method needs beyond this library.
+#: The optional package that a method needs.
 NEEDS = {
     "C": "cffi",
     "ONNX Runtime": "onnxruntime",
@@ -116,6 +123,6 @@ NEEDS = {
 
 
 def missing(method: str) -> str | None:
-    """The package that a method lacks, if it does."""
+    """The package that a method needs and that is not installed, or None."""
     package = NEEDS.get(method)
     return package if package and importlib.util.find_spec(package) is None else None

@@ -1,5 +1,4 @@
-"""What this core can do: multiply-adds, tanh and memory traffic, each measured by a few lines of C; and the limit they
-set to a network."""
+"""Rates of multiply-adds, tanh and memory reads on this core, measured in C, and the limit they set to a network."""
 
 import itertools
 import tempfile
@@ -26,7 +25,7 @@ enum {{ SUMS = 4, LANES = 16 }};
 long multiply_adds(long rounds, float a, float *total)
 {{
     lanes sum[SUMS], x = (lanes){{0}} + a;
-    for (int j = 0; j < SUMS; j++) /* all different, or a compiler keeps one for all */
+    for (int j = 0; j < SUMS; j++) /* of equal sums a compiler would keep only one */
         sum[j] = (lanes){{0}} + a * (float)j;
     for (long i = 0; i < rounds; i++)
         for (int j = 0; j < SUMS; j++)
@@ -61,17 +60,23 @@ float read(const float *x, long n)
     return total;
 }}
 """
-_DECLARED = """
+_DECLARATIONS = """
 long multiply_adds(long, float, float *);
 void tanhs(long, float *, long);
 float read(const float *, long);
 """
-#: Numbers of the arrays: one that stays in the first cache, one that does not fit any.
+#: The lengths of two arrays: one stays in the first-level cache, and one does not fit into any cache.
 _SMALL, _LARGE = 2048, 1 << 25
 
 
 class Rates(NamedTuple):
-    """ns of a float32 multiply-add and of a tanh by the rational function in use, at their best; bytes read a ns."""
+    """The best rates of one core in float32.
+
+    Attributes:
+        multiply_add: ns per multiply-add.
+        tanh: ns per tanh, by the rational function of ``xla``.
+        bandwidth: bytes read per ns.
+    """
 
     multiply_add: float
     tanh: float
@@ -79,38 +84,47 @@ class Rates(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What a network does at a point: the layers' multiply-adds, and values of tanh (a SiLU takes one as well)."""
+    """The operations of a network per point.
+
+    Attributes:
+        multiply_adds: those of all layers.
+        tanhs: values of tanh; a SiLU takes one as well.
+    """
 
     multiply_adds: int
     tanhs: int
 
     def limit(self, rates: Rates) -> float:
-        """The least ns a point that this core needs for it; what embedding and ansatz add is not counted."""
+        """The least time that this core needs, in ns per point, without embedding and ansatz."""
         return self.multiply_adds * rates.multiply_add + self.tanhs * rates.tanh
 
 
 def work(model: Model) -> Work:
-    """Of the network alone, evaluated once."""
+    """The operations of one evaluation of the model's network."""
     return Work(sum(a * b for a, b in itertools.pairwise(model.layers)), sum(model.network.hidden))
 
 
 def measure_rates(repeats: int = 30) -> Rates:
-    """The best of several short measurements.
+    """Measure the rates of this core, each as the best of several short measurements.
+
+    Args:
+        repeats: the number of measurements.
 
     Raises:
-        ImportError, RuntimeError: cffi or a C compiler is missing.
+        ImportError: cffi is not installed.
+        RuntimeError: no C compiler was found, or it failed.
     """
     try:
         from cffi import FFI
     except ImportError:
-        raise ImportError("the core's limit needs cffi, which is not installed: pip install 'kdpinn-jax[c]'") from None
+        raise ImportError("measure_rates needs cffi, which is not installed: pip install 'kdpinn-jax[c]'") from None
     ffi: Any = FFI()
-    ffi.cdef(_DECLARED)
+    ffi.cdef(_DECLARATIONS)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "rates.c"
         source.write_text(_SOURCE)
         library = built(ffi, source, ())
-    # Aligned to 64 bytes, as the vectors ask.
+    # The vector type requires alignment to 64 bytes.
     memory = np.zeros(_LARGE + 16, np.float32)
     first = (-memory.ctypes.data % 64) // 4
     large = ffi.from_buffer("float[]", memory[first : first + _LARGE])
@@ -124,8 +138,8 @@ def measure_rates(repeats: int = 30) -> Rates:
     )
 
 
-def _least(call: Callable[[], Any], repeats: int) -> float:
-    """ns of the fastest of several calls."""
+def _least(call: Callable[[], object], repeats: int) -> float:
+    """The time of the fastest of several calls, in ns."""
     least = np.inf
     for _ in range(repeats):
         start = time.perf_counter()

@@ -3,13 +3,13 @@
 import gc
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-#: Repeats for calls of up to ``SHORT`` points, whose spread matters most, and for longer ones.
+#: The number of repeats for calls of up to ``SHORT`` points, whose spread matters most, and for longer calls.
 SHORT, REPEATS_SHORT, REPEATS_LONG = 1024, 1000, 300
-#: If the time is limited, this many repeats are made in any case.
+#: The smallest number of repeats, even if the time is limited.
 FEWEST = 100
 #: Consecutive calls of one kind.
 BURST = 10
@@ -23,16 +23,16 @@ def repeats(points: int) -> int:
 
 
 def time_in_turn(
-    calls: Mapping[_Name, Callable[[], Any]], repeats: int, *, longest: float | None = None
+    calls: Mapping[_Name, Callable[[], object]], repeats: int, *, longest: float | None = None
 ) -> dict[_Name, dict[str, float]]:
     """Time several calls after a warm-up, with the garbage collector off.
 
-    The calls take turns of ``BURST``: the first call of a turn finds the caches as the others left them, the next ones
+    The calls take turns of ``BURST`` repeats: the first finds the caches as the other calls left them, and the rest run
     as in a loop.
 
     Args:
         calls: by name; each must return when its result is complete.
-        repeats: of each call.
+        repeats: the number of repeats of each call.
         longest: seconds after which fewer repeats are made; None for no limit.
 
     Returns:

@@ -1,5 +1,8 @@
-"""A program as the body of a C function: for one point, with a vector's lanes side by side, or for a block of points,
-with the points side by side, so that compilers turn the inner loops into vector instructions."""
+"""A program as the body of a C function, for one point or for a block of points.
+
+At one point, the lanes of a vector are adjacent in memory. In a block, the values of one lane at all points are
+adjacent. Either way compilers turn the inner loops into vector instructions.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,13 +13,13 @@ import numpy as np
 from ..program import Argument, Element, Node, Program, Whole
 from ._schedule import Loop, buffers, schedule, stored
 
-#: Points a block. 64 floats are four registers of 512 bits, enough sums under way to hide the latency of a
-#: multiply-add with one output neuron at a time, and several output neurons share what is loaded.
+#: Points per block. 64 floats are four registers of 512 bits: enough independent sums to hide the latency of a
+#: multiply-add with one output neuron at a time, while several output neurons share what is loaded.
 BLOCK = 64
 
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 _INFIX |= {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "and": "&&", "or": "||", "xor": "!="}
-#: Conditionals, which compilers turn into vector instructions where a call of libm's fmax would stay one.
+#: max and min are conditionals, which compilers turn into vector instructions; fmax of libm would remain a call.
 _FORMS = {
     "not": "(!{0})",
     "neg": "(-{0})",
@@ -27,19 +30,26 @@ _FORMS = {
     "tanh": "{tanh}({0})",
     "logistic": "({R}(0.5) + {R}(0.5) * {tanh}({R}(0.5) * {0}))",
 }
-#: JAX's names that are not libm's.
+#: Operations that have another name in libm.
 _LIBM = {"abs": "fabs"}
 
 
 @dataclass
 class Constants:
-    """The arrays of a file, each written once, whichever functions read them."""
+    """The constant arrays of a file. Functions share them, so that each is written once.
+
+    Attributes:
+        prefix: the prefix of their names.
+        names: by content.
+        declarations: in C.
+    """
 
     prefix: str
     names: dict[bytes, str] = field(default_factory=dict)
     declarations: list[str] = field(default_factory=list)
 
     def name(self, values: np.ndarray, kind: str) -> str:
+        """The name of the array with these values, which is declared if it is new."""
         values = np.ascontiguousarray(values, np.float64).reshape(-1)
         key = values.tobytes()
         if key not in self.names:
@@ -52,7 +62,7 @@ class Constants:
 
 
 def wrapped(items: Sequence[str], width: int = 110) -> str:
-    """A list in lines of C."""
+    """A comma-separated list, wrapped into lines."""
     lines, line = [], "   "
     for i, item in enumerate(items):
         item += "," if i < len(items) - 1 else ""
@@ -64,7 +74,7 @@ def wrapped(items: Sequence[str], width: int = 110) -> str:
 
 
 def number(prefix: str, value: float) -> str:
-    """A literal of the type in force; beyond float's range it is converted, as casting an array does."""
+    """A literal of the file's floating-point type. A value beyond the range of float is cast, as in a NumPy array."""
     if math.isnan(value) or math.isinf(value):
         return f"({prefix}_real)({'NAN' if math.isnan(value) else 'HUGE_VAL' if value > 0 else '-HUGE_VAL'})"
     text = repr(float(value))
@@ -74,30 +84,41 @@ def number(prefix: str, value: float) -> str:
 
 
 class Function:
-    """Writes the body of one function, ``block`` of BLOCK points or of one."""
+    """Writes the body of one function.
+
+    In a function of one point, a number is a local constant ``s``. In a function of a block, it is a constant ``t`` of
+    its loop, and also an array ``s`` if a later loop reads it. Vectors are arrays ``v``.
+
+    Args:
+        program: what the function computes.
+        constants: collects the arrays that it reads.
+        block: whether it computes BLOCK points instead of one.
+    """
 
     def __init__(self, program: Program, constants: Constants, *, block: bool) -> None:
         self.program, self.constants, self.block = program, constants, block
         self.prefix = constants.prefix
         self.steps = schedule(program)
         self.kept = stored(program, self.steps)
-        self.memory = buffers(program, self.steps, self.kept)
-        self.inside: dict[int, str] = {}  # nodes of the loop being written, and their local names
+        self.buffer_of = buffers(program, self.steps, self.kept)
+        self.local_names: dict[int, str] = {}  # by node, within the loop that is being written
 
     def text(self, results: Sequence[tuple[str, int]]) -> str:
-        """The body: z is read, the results are written one after the other, each so many numbers a point."""
-        lines = [line for step in self.steps for line in self.step(step)] + self.returned(results)
-        loops = [v for v in ("i", "k") if any(f"for ({v} = 0" in line for line in lines)]
-        first = [f"int {', '.join(loops)};"] if loops else []
-        return "\n".join(f"    {line}" for line in [*self.declared(), *first, *self.loaded(), *lines])
+        """The body, which reads ``z`` and writes the program's outputs.
 
-    # Names of values. A number is a constant s of one point; of a block it is a constant t of its loop, and an array s
-    # where a later loop reads it.
+        Args:
+            results: name and size per point of each array that is written, in the order of the outputs.
+        """
+        lines = [line for step in self.steps for line in self._loop(step)] + self._store(results)
+        counters = [v for v in ("i", "k") if any(f"for ({v} = 0" in line for line in lines)]
+        declared = [f"int {', '.join(counters)};"] if counters else []
+        return "\n".join(f"    {line}" for line in [*self._declarations(), *declared, *self._load(), *lines])
 
-    def declared(self) -> list[str]:
+    def _declarations(self) -> list[str]:
         real, lines = f"{self.prefix}_real", []
         aligned = f"{self.prefix.upper()}_ALIGNED " if self.block else ""
-        for buffer in sorted(set(self.memory.values()) if self.block else set(self.memory.values()) - {0}):
+        used = set(self.buffer_of.values())
+        for buffer in sorted(used if self.block else used - {0}):
             width = self.program.nodes[buffer].width
             lines.append(f"{aligned}{real} v{buffer}[{width * BLOCK if self.block else width}];")
         if self.block:
@@ -105,99 +126,103 @@ class Function:
             return lines + [f"{aligned}{real} s{i}[{BLOCK}];" for i in numbers]
         return [*lines, f"const {real} *v0 = z;"]
 
-    def element(self, e: Element) -> str:
-        node = self.program.nodes[e.node]
-        if e.node in self.inside:
-            return self.inside[e.node]
-        if node.boolean:
-            return self.expression(node, lane="")
-        if not node.vector:
-            return f"s{e.node}[i]" if self.block else f"s{e.node}"
-        return self.lane_of(e.node, str(e.lane * BLOCK) if self.block else str(e.lane))
+    def _load(self) -> list[str]:
+        """The input of a block, which is ordered by points, into rows of lanes."""
+        d = self.program.nodes[0].width
+        return self._over_points([f"v0[{k * BLOCK} + i] = z[i * {d} + {k}];" for k in range(d)]) if self.block else []
 
-    def lane_of(self, node: int, offset: str) -> str:
-        return f"v{self.memory[node]}[{offset} + i]" if self.block else f"v{self.memory[node]}[{offset}]"
+    def _store(self, results: Sequence[tuple[str, int]]) -> list[str]:
+        targets = [
+            f"{name}[i * {size} + {j}]" if self.block else f"{name}[{j}]" for name, size in results for j in range(size)
+        ]
+        pairs = zip(targets, self.program.outputs, strict=True)
+        return self._over_points([f"{target} = {_bare(self._argument(value, ''))};" for target, value in pairs])
 
-    def argument(self, a: Argument, lane: str) -> str:
-        if isinstance(a, Element):
-            return self.element(a)
-        if isinstance(a, Whole):
-            if a.node in self.inside:
-                return self.inside[a.node]
-            if self.program.nodes[a.node].boolean:
-                return self.expression(self.program.nodes[a.node], lane)
-            return self.lane_of(a.node, f"{lane} * {BLOCK}" if self.block else lane)
-        if isinstance(a, tuple):
-            return f"{self.constants.name(np.asarray(a, float), 'c')}[{lane}]"
-        return str(int(a)) if isinstance(a, bool) else number(self.prefix, a)
-
-    def expression(self, node: Node, lane: str) -> str:
-        name, args = node.operation, [self.argument(a, lane) for a in node.arguments]
-        if name in _INFIX:
-            return f"({args[0]} {_INFIX[name]} {args[1]})"
-        form = _FORMS.get(name, f"{self.prefix.upper()}_M({_LIBM.get(name, name)})({', '.join(args)})")
-        return form.format(*args, tanh=f"{self.prefix}_tanh", R=f"{self.prefix.upper()}_R")
-
-    # Loops.
-
-    def over_points(self, body: Sequence[str]) -> list[str]:
+    def _over_points(self, body: Sequence[str]) -> list[str]:
         if not self.block:
             return list(body)
         return [f"for (i = 0; i < {BLOCK}; i++) {{", *(f"    {line}" for line in body), "}"]
 
-    def step(self, step: Loop) -> list[str]:
-        first = self.program.nodes[step.nodes[0]]
+    def _loop(self, step: Loop) -> list[str]:
+        node = self.program.nodes[step.nodes[0]]
         if step.kind == "dot":
-            return self.dot(step.nodes[0])
+            return self._dot(step.nodes[0])
         if step.kind == "stack":
-            place = lambda k: self.lane_of(step.nodes[0], str(k * BLOCK) if self.block else str(k))
-            return self.over_points([f"{place(k)} = {self.argument(a, '')};" for k, a in enumerate(first.arguments)])
+            lanes = [self._lane(step.nodes[0], k) for k in range(node.width)]
+            values = [self._argument(argument, "") for argument in node.arguments]
+            return self._over_points([f"{lane} = {value};" for lane, value in zip(lanes, values, strict=True)])
         if step.kind == "numbers":
-            return self.over_points(self.assigned(step, "", lambda index: f"s{index}[i]"))
-        offset = f"k * {BLOCK}" if self.block else "k"
-        body = self.over_points(self.assigned(step, "k", lambda index: self.lane_of(index, offset)))
-        return [f"for (k = 0; k < {first.width}; k++) {{", *(f"    {line}" for line in body), "}"]
+            return self._over_points(self._assignments(step, "", lambda index: f"s{index}[i]"))
+        body = self._over_points(self._assignments(step, "k", lambda index: self._lane(index, "k")))
+        return [f"for (k = 0; k < {node.width}; k++) {{", *(f"    {line}" for line in body), "}"]
 
-    def assigned(self, step: Loop, lane: str, place: Callable[[int], str]) -> list[str]:
-        """Each node as a local constant, written to memory where a later loop reads it."""
-        lines, kept, alone = [], [], step.kind == "numbers" and not self.block
+    def _assignments(self, step: Loop, lane: str, place: Callable[[int], str]) -> list[str]:
+        """Each node as a local constant, which is also stored at ``place`` if a later loop reads it."""
+        lines, stores, local = [], [], step.kind == "numbers" and not self.block
         for index in step.nodes:
             node = self.program.nodes[index]
-            if node.boolean:  # written where it is used: a condition is no number that could be stored
+            if node.boolean:  # a condition is not a number that could be stored; it is written where it is used
                 continue
-            name = f"{'s' if alone else 't'}{index}"
-            lines.append(f"const {self.prefix}_real {name} = {_bare(self.expression(node, lane))};")
-            self.inside[index] = name
-            if index in self.kept and not alone:
-                kept.append(f"{place(index)} = {name};")
-        self.inside.clear()
-        return lines + kept
+            name = f"{'s' if local else 't'}{index}"
+            lines.append(f"const {self.prefix}_real {name} = {_bare(self._expression(node, lane))};")
+            self.local_names[index] = name
+            if index in self.kept and not local:
+                stores.append(f"{place(index)} = {name};")
+        self.local_names.clear()
+        return lines + stores
 
-    def dot(self, index: int) -> list[str]:
+    def _dot(self, index: int) -> list[str]:
         node = self.program.nodes[index]
         (source,) = node.arguments
         assert isinstance(source, Whole)
         assert node.matrix is not None
-        x, y = f"v{self.memory[source.node]}", f"v{self.memory[index]}"
+        x, y = f"v{self.buffer_of[source.node]}", f"v{self.buffer_of[index]}"
         matrix = self.constants.name(node.matrix, "w")
         bias = self.constants.name(np.zeros(node.width) if node.bias is None else node.bias, "b")
         inputs, outputs = node.matrix.shape
         return [f"{self.prefix}_{'layer' if self.block else 'row'}({inputs}, {outputs}, {matrix}, {bias}, {x}, {y});"]
 
-    def loaded(self) -> list[str]:
-        """A block's input, point after point in memory, as rows of lanes."""
-        d = self.program.nodes[0].width
-        return self.over_points([f"v0[{k * BLOCK} + i] = z[i * {d} + {k}];" for k in range(d)]) if self.block else []
+    def _expression(self, node: Node, lane: str) -> str:
+        name, arguments = node.operation, [self._argument(argument, lane) for argument in node.arguments]
+        if name in _INFIX:
+            return f"({arguments[0]} {_INFIX[name]} {arguments[1]})"
+        form = _FORMS.get(name, f"{self.prefix.upper()}_M({_LIBM.get(name, name)})({', '.join(arguments)})")
+        return form.format(*arguments, tanh=f"{self.prefix}_tanh", R=f"{self.prefix.upper()}_R")
 
-    def returned(self, results: Sequence[tuple[str, int]]) -> list[str]:
-        where = [(name, size, j) for name, size in results for j in range(size)]
-        place = lambda name, size, j: f"{name}[i * {size} + {j}]" if self.block else f"{name}[{j}]"
-        pairs = zip(where, self.program.outputs, strict=True)
-        return self.over_points([f"{place(*at)} = {_bare(self.argument(value, ''))};" for at, value in pairs])
+    def _argument(self, argument: Argument, lane: str) -> str:
+        """An argument in the given lane of a loop over lanes."""
+        if isinstance(argument, Element):
+            return self._element(argument)
+        if isinstance(argument, Whole):
+            if argument.node in self.local_names:
+                return self.local_names[argument.node]
+            if self.program.nodes[argument.node].boolean:
+                return self._expression(self.program.nodes[argument.node], lane)
+            return self._lane(argument.node, lane)
+        if isinstance(argument, tuple):
+            return f"{self.constants.name(np.asarray(argument, float), 'c')}[{lane}]"
+        return str(int(argument)) if isinstance(argument, bool) else number(self.prefix, argument)
+
+    def _element(self, element: Element) -> str:
+        node = self.program.nodes[element.node]
+        if element.node in self.local_names:
+            return self.local_names[element.node]
+        if node.boolean:
+            return self._expression(node, lane="")
+        if not node.vector:
+            return f"s{element.node}[i]" if self.block else f"s{element.node}"
+        return self._lane(element.node, element.lane)
+
+    def _lane(self, node: int, lane: int | str) -> str:
+        """A number of a stored vector; the lane is given as a number or as the variable of a loop."""
+        if not self.block:
+            return f"v{self.buffer_of[node]}[{lane}]"
+        offset = lane * BLOCK if isinstance(lane, int) else f"{lane} * {BLOCK}"
+        return f"v{self.buffer_of[node]}[{offset} + i]"
 
 
 def _bare(expression: str) -> str:
-    """Without the brackets around the whole, if one pair is."""
+    """The expression without a pair of parentheses that encloses all of it."""
     if not expression.startswith("("):
         return expression
     depth = 0

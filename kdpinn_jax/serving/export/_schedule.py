@@ -1,4 +1,4 @@
-"""In what order a program is computed, in which loops, and in whose memory: the same for one point and for many."""
+"""The order and the loops in which a program is computed, and its buffers; the same for one point and for a block."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,32 +8,36 @@ from ..program import LIBRARY_CALLS, Element, Program, Whole
 
 @dataclass(frozen=True)
 class Loop:
-    """Nodes computed in one loop: ``numbers`` together, ``vectors`` of one width lane by lane, one ``dot``, one
-    ``stack``."""
+    """Nodes that are computed in one loop.
+
+    Attributes:
+        kind: ``numbers``, all together; ``vectors`` of one width, lane by lane; one ``dot``; or one ``stack``.
+        nodes: their indices, in the order of evaluation.
+    """
 
     kind: str
     nodes: tuple[int, ...]
 
 
 def schedule(program: Program) -> list[Loop]:
-    """Loops as few as the dependencies allow: each takes whatever has become ready since the one before."""
+    """Few loops, in an order that respects the dependencies: each takes every node that has become ready."""
     nodes = program.nodes
     needs = [{a.node for a in node.arguments if isinstance(a, Element | Whole)} for node in nodes]
     done, waiting, steps = {0}, list(range(1, len(nodes))), []
     while waiting:
         chosen: list[int] = []
         kind, width = "", 0
-        for want in ("numbers", "call", "vectors", "stack", "dot"):
+        for candidate in ("numbers", "call", "vectors", "stack", "dot"):
             for index in waiting:
-                # Inside a loop of numbers or lanes one operation may follow the other.
-                ready = needs[index] <= (done | set(chosen) if want in ("numbers", "vectors") else done)
-                if _kind(program, index) == want and ready and (not chosen or nodes[index].width == width):
+                # Within a loop over numbers or lanes, an operation may depend on an earlier one of the same loop.
+                ready = needs[index] <= (done | set(chosen) if candidate in ("numbers", "vectors") else done)
+                if _kind(program, index) == candidate and ready and (not chosen or nodes[index].width == width):
                     chosen.append(index)
                     width = nodes[index].width
-                    if want in ("call", "stack", "dot"):
+                    if candidate in ("call", "stack", "dot"):
                         break
             if chosen:
-                kind = want
+                kind = candidate
                 break
         steps.append(Loop("numbers" if kind == "call" else kind, tuple(chosen)))
         done |= set(chosen)
@@ -47,12 +51,15 @@ def _kind(program: Program, index: int) -> str:
         return node.operation
     if node.vector:
         return "vectors"
-    # A call in a loop of other operations would keep a compiler from vectorising any of them.
+    # A library call in a loop with other operations would keep a compiler from vectorising any of them.
     return "call" if node.operation in LIBRARY_CALLS else "numbers"
 
 
 def stored(program: Program, steps: Sequence[Loop]) -> set[int]:
-    """Nodes whose values outlive their loop. Conditions never do: they are written where they are used."""
+    """The nodes whose values are needed after their loop.
+
+    Conditions are never stored: their expressions are repeated where they are used.
+    """
     step_of = {index: i for i, step in enumerate(steps) for index in step.nodes}
     kept = {item.node for item in program.outputs if isinstance(item, Element)}
     for index, node in enumerate(program.nodes):
@@ -67,7 +74,7 @@ def stored(program: Program, steps: Sequence[Loop]) -> set[int]:
 
 
 def _values_read(program: Program, index: int) -> list[Element | Whole]:
-    """What a node reads, conditions replaced by what they are made of."""
+    """The values that a node reads; a condition is replaced by the values that it reads."""
     read: list[Element | Whole] = []
     for a in program.nodes[index].arguments:
         if isinstance(a, Element | Whole):
@@ -76,28 +83,33 @@ def _values_read(program: Program, index: int) -> list[Element | Whole]:
 
 
 def buffers(program: Program, steps: Sequence[Loop], kept: set[int]) -> dict[int, int]:
-    """Which piece of memory each stored vector takes: one whose last reader is past is given to the next of its width.
+    """Assign a buffer to each stored vector. A buffer that is no longer read is reused by the next vector of its width.
+
+    Args:
+        program: supplies the nodes.
+        steps: the loops of ``schedule``.
+        kept: the nodes of ``stored``.
 
     Returns:
-        ``{node: number of its buffer}``; a buffer is named after the first node that had it.
+        ``{node: buffer}``; a buffer has the index of the first node that used it.
     """
-    last: dict[int, int] = {item.node: len(steps) for item in program.outputs if isinstance(item, Element)}
+    last_read: dict[int, int] = {item.node: len(steps) for item in program.outputs if isinstance(item, Element)}
     for i, step in reversed(list(enumerate(steps))):
         for index in step.nodes:
             for a in _values_read(program, index):
-                last.setdefault(a.node, i)
-    taken: dict[int, int] = {0: 0}
+                last_read.setdefault(a.node, i)
+    assigned: dict[int, int] = {0: 0}
     free: list[int] = []
     for i, step in enumerate(steps):
-        dead = [node for node in taken if node and last.get(node, -1) == i]
-        if step.kind == "vectors":  # lane by lane: a result may go where its argument was
-            free += [taken[node] for node in dead]
+        released = [node for node in assigned if node and last_read.get(node, -1) == i]
+        if step.kind == "vectors":  # lane by lane, so that a result may replace its argument
+            free += [assigned[node] for node in released]
         for index in step.nodes:
             if index in kept and program.nodes[index].vector:
-                same = [b for b in free if program.nodes[b].width == program.nodes[index].width]
-                taken[index] = same[0] if same else index
-                if same:
-                    free.remove(same[0])
+                fitting = [b for b in free if program.nodes[b].width == program.nodes[index].width]
+                assigned[index] = fitting[0] if fitting else index
+                if fitting:
+                    free.remove(fitting[0])
         if step.kind != "vectors":
-            free += [taken[node] for node in dead]
-    return taken
+            free += [assigned[node] for node in released]
+    return assigned

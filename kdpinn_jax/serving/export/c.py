@@ -1,15 +1,16 @@
-"""``export_c``: a model as one C99 header and one source that need nothing but libm."""
+"""``export_c``: a model as a C99 header and source that depend only on libm."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
 from string import Template
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.typing import DTypeLike
+from jaxtyping import Float
 
 from ...base.names import one_line
 from ...models.metrics import Metrics
@@ -20,9 +21,11 @@ from ..xla import TANH_CLAMP, TANH_P, TANH_Q
 from ._c_functions import BLOCK, Constants, Function, number, wrapped
 from ._describe import describe, identifier, write_all
 
-#: Points of the self-test, and the relative L2 error over them that it allows value and Jacobian.
+#: The number of points of the self-test, and its tolerances in float and in double: relative L2 errors of the value and
+#: of the Jacobian over these points.
 TEST_POINTS, FLOAT, DOUBLE = 16, (2e-6, 1e-4), (1e-13, 1e-11)
-#: A remainder of a batch below this many points goes through the function for one: it costs a sixteenth of a block.
+#: A remainder of a batch with at most this many points is evaluated point by point: one point takes a sixteenth of the
+#: time of a block.
 FEW = 12
 
 
@@ -32,21 +35,23 @@ def export_c(
     """Write ``NAME.h`` and ``NAME.c``: the model as C99, in float or (``-DNAME_DOUBLE``) double, without dependencies.
 
     The functions are ``NAME_eval`` (one point), ``NAME_eval_batch``, ``NAME_eval_jac`` (value and Jacobian) and
-    ``NAME_in_domain``; embedding, scaling and ansatz are compiled in. ``-DNAME_SELFTEST`` adds a ``main`` that
-    compares them with the model and fails where they disagree. The same weights give the same bytes.
+    ``NAME_in_domain``; they include embedding, scaling and ansatz. ``-DNAME_SELFTEST`` adds a ``main`` that compares
+    them with the model and fails if they disagree. The same weights give the same bytes. If an error is raised, no file
+    is written.
 
     Args:
-        model: of any problem whose embedding and ansatz are arithmetic, elementary functions and ``jnp.where``.
-        directory: where to; made if need be.
-        name: prefix of every symbol, in capitals of every macro; default the problem's name.
-        metrics: what ``evaluate`` found, told in the header.
+        model: a model whose embedding and ansatz consist of arithmetic, elementary functions and ``jnp.where``.
+        directory: the output folder; created if necessary.
+        name: the prefix of every symbol and, in capitals, of every macro; default the problem's name.
+        metrics: the errors from ``evaluate``, which the header states.
 
     Returns:
         The paths of header and source.
 
     Raises:
-        UnsupportedPrimitive: the model's program does something else; the message names it.
-        ValueError: the name is no identifier of C. OSError: the directory cannot be written. Nothing is left then.
+        UnsupportedPrimitive: the embedding or ansatz contains another operation, which the message names.
+        ValueError: the name is not a C identifier.
+        OSError: the folder cannot be written.
     """
     name = identifier(model, name)
     texts = source(model, name, metrics)
@@ -54,14 +59,14 @@ def export_c(
 
 
 def source(model: Model, name: str, metrics: Metrics | None = None) -> dict[str, str]:
-    """``{"h": …, "c": …}``."""
+    """The texts of the two files, ``{"h": …, "c": …}``."""
     problem, d, m = model.problem, len(model.problem.axes), len(model.problem.fields)
     constants = Constants(name)
     program = program_of(model)
     jacobian = trace(_value_and_jacobian(model, np.float64), d)
-    z, (u, jac), allowed = _test_vectors(model)
+    z, (u, jac), tolerances = _test_vectors(model)
     title, description = describe(model, metrics)
-    listed = lambda values: wrapped([repr(float(x)) for x in np.asarray(values).reshape(-1)])
+    listed = lambda values: wrapped([repr(float(x)) for x in values.reshape(-1)])
     names = {
         "p": name, "P": name.upper(), "d": d, "m": m, "size": d * m, "B": BLOCK, "few": FEW, "title": _comment(title),
         "description": "\n".join(f"   {f'{k.capitalize()}:':14}{_comment(text)}" for k, text in description.items()),
@@ -69,8 +74,8 @@ def source(model: Model, name: str, metrics: Metrics | None = None) -> dict[str,
         "test": f"cc -std=c99 -O3 -D{name.upper()}_SELFTEST {name}.c -lm -o selftest && ./selftest",
         "axes": _comment(", ".join(problem.axes)), "fields": _comment(", ".join(problem.fields)),
         "domain": "\n".join(
-            f"#define {name.upper()}_{which} {{{', '.join(repr(float(x)) for x in bounds)}}}"
-            for which, bounds in (("LOWER", problem.lower), ("UPPER", problem.upper))
+            f"#define {name.upper()}_{end} {{{', '.join(repr(float(x)) for x in bounds)}}}"
+            for end, bounds in (("LOWER", problem.lower), ("UPPER", problem.upper))
         ),
         "clamp": f"{TANH_CLAMP}f", "numerator": horner(TANH_P), "denominator": horner(TANH_Q),
         **{f"rows{j}": _rows(name, j, registers) for j, registers in ((8, 1), (4, 1), (1, 4))},
@@ -84,32 +89,38 @@ def source(model: Model, name: str, metrics: Metrics | None = None) -> dict[str,
         "points": TEST_POINTS, "tiled": BLOCK + 3 * TEST_POINTS,
         "test_z": wrapped([number(name, float(x)) for x in z.reshape(-1)]),
         "test_u": listed(u), "test_jac": listed(jac),
-        "float_value": allowed[0], "float_jacobian": allowed[1],
+        "float_value": tolerances[0], "float_jacobian": tolerances[1],
         "double_value": DOUBLE[0], "double_jacobian": DOUBLE[1],
     }  # fmt: skip
     names["constants"] = "\n".join(constants.declarations)
-    template = lambda kind: Template((Path(__file__).parent / f"model.{kind}.in").read_text(encoding="utf-8"))
-    return {kind: template(kind).substitute(names) for kind in ("h", "c")}
+    return {
+        kind: Template((Path(__file__).parent / f"model.{kind}.in").read_text(encoding="utf-8")).substitute(names)
+        for kind in ("h", "c")
+    }
 
 
 def _comment(text: str) -> str:
-    """Within a comment of C: names come from the caller and from a model's file, and must not end it."""
+    """The text for a C comment, which names from the caller or from a model's file must not end."""
     return one_line(text, 2000).replace("*/", "* /")
 
 
-def _value_and_jacobian(model: Model, dtype: DTypeLike) -> Callable[[Any], tuple[Any, Any]]:
+def _value_and_jacobian(
+    model: Model, dtype: DTypeLike
+) -> Callable[[Float[Array, " d"]], tuple[Float[Array, " m"], Float[Array, "m d"]]]:
     field = cast_anywhere(model, dtype).field
 
-    def at(z: Any) -> tuple[Any, Any]:
+    def value_and_jacobian(z: Float[Array, " d"]) -> tuple[Float[Array, " m"], Float[Array, "m d"]]:
         columns = [jax.jvp(field, (z,), (unit,))[1] for unit in np.eye(len(model.problem.axes), dtype=dtype)]
         return field(z), jnp.stack(columns, axis=1)
 
-    return at
+    return value_and_jacobian
 
 
 def _test_vectors(model: Model) -> tuple[np.ndarray, list[np.ndarray], list[float]]:
-    """Points that float holds exactly, what the model gives there in float64, and the errors to allow in float: more
-    than FLOAT where the model itself, computed in float32, is further off (a pressure with a large constant)."""
+    """Points that are exact in float, the model's values and Jacobians there in float64, and the tolerances in float.
+
+    A tolerance is larger than FLOAT if the model itself is less accurate in float32 (a pressure with a large constant).
+    """
     lower, upper = np.asarray(model.problem.lower), np.asarray(model.problem.upper)
     z = np.random.default_rng(0).uniform(lower, upper, (TEST_POINTS, len(lower))).astype(np.float32)
     with jax.enable_x64(True):
@@ -118,13 +129,14 @@ def _test_vectors(model: Model) -> tuple[np.ndarray, list[np.ndarray], list[floa
             for dtype in (np.float64, np.float32)
         )
     errors = [np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in zip(single, double, strict=True)]
-    # In whole powers of ten, so that another machine's rounding writes the same file.
-    allowed = [max(least, 10.0 ** np.ceil(np.log10(4 * e + 1e-300))) for least, e in zip(FLOAT, errors, strict=True)]
-    return z.astype(np.float64), double, allowed
+    # Integer powers of ten, so that another machine, which rounds differently, writes the same file.
+    rounded = [10.0 ** np.ceil(np.log10(4 * error + 1e-300)) for error in errors]
+    tolerances = [max(least, power) for least, power in zip(FLOAT, rounded, strict=True)]
+    return z.astype(np.float64), double, tolerances
 
 
 def horner(coefficients: tuple[float, ...]) -> str:
-    """A polynomial in s as an expression of C, lowest power first."""
+    """A polynomial in s as a C expression; the coefficients are in order of increasing power."""
     text = f"{coefficients[-1]!r}f"
     for c in reversed(coefficients[:-1]):
         text = f"{c!r}f + s * ({text})"
@@ -132,8 +144,11 @@ def horner(coefficients: tuple[float, ...]) -> str:
 
 
 def _rows(p: str, neurons: int, registers: int) -> str:
-    """The products of ``neurons`` outputs, over ``registers`` vectors of points at a time: so many sums stay in
-    registers, which GCC's vector types say to gcc and clang; their own vectorisers keep such sums in memory."""
+    """A C function that computes ``neurons`` outputs of a layer for ``registers`` vectors of points at a time.
+
+    The sums of all of them stay in registers. It is written with GCC's vector types, because the vectorisers of gcc and
+    clang would keep the sums in memory.
+    """
     P, tiles = p.upper(), [(j, n) for j in range(neurons) for n in range(registers)]
     plus = lambda n: f" + {n}" if n else ""
     row = lambda j: f"{j * BLOCK} / {P}_LANES + " if j else ""

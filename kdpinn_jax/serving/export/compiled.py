@@ -1,4 +1,4 @@
-"""``load_compiled``: an exported C source, compiled here and called from Python with NumPy arrays."""
+"""``load_compiled``: an exported C source, compiled for this machine and called from Python with NumPy arrays."""
 
 import os
 import re
@@ -26,7 +26,9 @@ class CompiledModel:
         predict: z (n, d) -> u (n, m). Calling the object does the same.
         jacobian: z (n, d) -> (u (n, m), ∂u/∂z (n, m, d)).
         in_domain: z (n, d) -> (n,) of booleans.
-        inputs, outputs, dtype: d, m, and float32 or float64, in which points are given and values returned.
+        inputs: d.
+        outputs: m.
+        dtype: float32 or float64, the type of points and values.
     """
 
     predict: Callable[[np.ndarray], np.ndarray]
@@ -43,20 +45,22 @@ class CompiledModel:
 def load_compiled(
     directory: str | os.PathLike[str], *, name: str | None = None, dtype: DTypeLike = np.float32
 ) -> CompiledModel:
-    """Compile ``NAME.c`` of a folder made by ``export_c`` for this machine, and load it.
+    """Compile ``NAME.c``, written by ``export_c``, for this machine and load it.
 
     Args:
-        directory: where ``NAME.h`` and ``NAME.c`` are.
-        name: which, if there are several.
+        directory: the folder of ``NAME.h`` and ``NAME.c``.
+        name: the export, if the folder holds several.
         dtype: float32 or float64.
 
     Returns:
-        ``CompiledModel``. Its functions take C-contiguous arrays of exactly this type, without a copy.
+        The functions. They take C-contiguous arrays of exactly this type without copying them, and raise ValueError for
+        arrays of another type or shape.
 
     Raises:
-        FileNotFoundError: no such export. RuntimeError: no compiler, or it failed; ``CC`` names another one.
-        ImportError: cffi is not installed. ValueError: several exports and no name, or another type. The functions
-            raise ValueError for arrays of another type or shape.
+        FileNotFoundError: the folder holds no such export.
+        RuntimeError: no C compiler was found, or it failed. The environment variable ``CC`` names another one.
+        ImportError: cffi is not installed.
+        ValueError: the folder holds several exports and no name is given, or dtype is another type.
     """
     dtype = np.dtype(dtype)
     if dtype not in (np.float32, np.float64):
@@ -67,7 +71,7 @@ def load_compiled(
         raise ImportError("load_compiled needs cffi, which is not installed: pip install 'kdpinn-jax[c]'") from None
     source = _source(Path(directory), name)
     name, header = source.stem, source.with_suffix(".h").read_text(encoding="utf-8")
-    inputs, outputs = (_macro(header, f"{name.upper()}_{which}", source) for which in ("INPUTS", "OUTPUTS"))
+    inputs, outputs = (_macro(header, f"{name.upper()}_{size}", source) for size in ("INPUTS", "OUTPUTS"))
     ffi: Any = FFI()
     real = "float" if dtype == np.float32 else "double"
     ffi.cdef(
@@ -76,65 +80,83 @@ def load_compiled(
         f"int {name}_in_domain(const {real} *z);"
     )
     library = built(ffi, source, () if dtype == np.float32 else (f"-D{name.upper()}_DOUBLE",))
-    return _bound(ffi, library, name, f"{real}[]", inputs, outputs, dtype)
+    return _bind(ffi, library, name, f"{real}[]", inputs, outputs, dtype)
 
 
 def _source(directory: Path, name: str | None) -> Path:
     if name is not None:
-        found = [directory / f"{name}.c"] if (directory / f"{name}.c").is_file() else []
+        sources = [directory / f"{name}.c"] if (directory / f"{name}.c").is_file() else []
     else:
-        found = sorted(path for path in directory.glob("*.c") if path.with_suffix(".h").is_file())
-    if not found:
-        raise FileNotFoundError(f"{directory}: no {name or '*'}.c with its header; make one by kdpinn_jax.export_c")
-    if len(found) > 1:
-        raise ValueError(f"{directory} holds several exports; give name= one of {', '.join(p.stem for p in found)}")
-    return found[0]
+        sources = sorted(path for path in directory.glob("*.c") if path.with_suffix(".h").is_file())
+    if not sources:
+        raise FileNotFoundError(
+            f"{directory} holds no {name or '*'}.c with its header; write them with kdpinn_jax.export_c"
+        )
+    if len(sources) > 1:
+        raise ValueError(f"{directory} holds several exports; set name to one of {', '.join(p.stem for p in sources)}")
+    return sources[0]
 
 
 def _macro(header: str, macro: str, source: Path) -> int:
-    found = re.search(rf"^#define {macro} (\d+)", header, re.MULTILINE)
-    if not found:
-        raise ValueError(f"{source.with_suffix('.h')} does not define {macro}: not a header written by export_c")
-    return int(found[1])
+    """The value of a macro that the header defines as a whole number."""
+    definition = re.search(rf"^#define {macro} (\d+)", header, re.MULTILINE)
+    if not definition:
+        raise ValueError(
+            f"{source.with_suffix('.h')} does not define {macro}; expected a header written by kdpinn_jax.export_c"
+        )
+    return int(definition[1])
 
 
 def built(ffi: Any, source: Path, definitions: Sequence[str]) -> Any:
-    """The library of a C source, compiled for this machine and loaded; its functions are declared to ``ffi`` before."""
-    named = os.environ.get("CC")
-    compiler = shlex.split(named) if named else [c for c in ("cc", "gcc", "clang") if shutil.which(c)][:1]
+    """Compile a C source for this machine and load it.
+
+    Args:
+        ffi: a ``cffi.FFI`` to which the functions of the source are declared.
+        source: the path of the source.
+        definitions: further options of the compiler, such as ``-DNAME``.
+
+    Returns:
+        The library, a ``cffi`` object.
+
+    Raises:
+        RuntimeError: no C compiler was found, or it failed.
+    """
+    requested = os.environ.get("CC")
+    compiler = shlex.split(requested) if requested else [c for c in ("cc", "gcc", "clang") if shutil.which(c)][:1]
     if not compiler or not shutil.which(compiler[0]):
+        missing = f"CC={requested} was not found" if requested else "cc, gcc and clang were not found"
         raise RuntimeError(
-            f"no C compiler: {f'CC={named} is not there' if named else 'neither cc nor gcc nor clang is there'}; "
-            "install gcc or clang, or name one in the environment variable CC"
+            f"no C compiler: {missing}; install gcc or clang, or name a compiler in the environment variable CC"
         )
     with tempfile.TemporaryDirectory() as folder:
         compiled, library = Path(folder) / "model.o", Path(folder) / "model.so"
-        compile_it = [*compiler, *_OPTIONS, *definitions, "-c", str(source), "-o", str(compiled)]
-        native = subprocess.run([*compile_it, _NATIVE], capture_output=True, text=True)
-        if native.returncode:  # a compiler that does not know this machine's name for itself
-            _run(compile_it)
-        # -ffast-math is not for the linker: there it would make the whole process flush small numbers to zero.
+        command = [*compiler, *_OPTIONS, *definitions, "-c", str(source), "-o", str(compiled)]
+        native = subprocess.run([*command, _NATIVE], capture_output=True, text=True)
+        if native.returncode:  # some compilers do not support the option
+            _run(command)
+        # The linker must not see -ffast-math: it would make the whole process flush small numbers to zero.
         _run([*compiler, "-shared", str(compiled), "-o", str(library), "-lm"])
-        return ffi.dlopen(str(library))  # it stays mapped when its file has gone
+        return ffi.dlopen(str(library))  # the library remains mapped after its file is deleted
 
 
 def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{command[0]} failed: {(done.stderr.strip().splitlines() or ['no message'])[0]}")
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        raise RuntimeError(f"{command[0]} failed: {(result.stderr.strip().splitlines() or ['no message'])[0]}")
 
 
-def _bound(ffi: Any, library: Any, name: str, array: str, inputs: int, outputs: int, dtype: np.dtype) -> CompiledModel:
+def _bind(ffi: Any, library: Any, name: str, array: str, inputs: int, outputs: int, dtype: np.dtype) -> CompiledModel:
+    """The functions of a library as functions of NumPy arrays; ``array`` is their C type."""
     eval_batch, eval_jac, inside = (getattr(library, f"{name}_{f}") for f in ("eval_batch", "eval_jac", "in_domain"))
     from_buffer, empty = ffi.from_buffer, np.empty
 
     def check(z: np.ndarray) -> int:
-        """Cheap where all is right: this is called in loops of a microsecond."""
+        """The number of points. The check is fast, because it is part of calls that take a microsecond."""
         if type(z) is np.ndarray and z.dtype == dtype and z.ndim == 2 and z.shape[1] == inputs and z.flags.c_contiguous:
             return len(z)
-        what = f"{z.dtype} of shape {z.shape}" if isinstance(z, np.ndarray) else type(z).__name__
+        given = f"{z.dtype} of shape {z.shape}" if isinstance(z, np.ndarray) else type(z).__name__
         raise ValueError(
-            f"points are {what}; expected a C-contiguous {dtype} array of shape (n, {inputs}): "
+            f"points are {given}; expected a C-contiguous {dtype} array of shape (n, {inputs}): "
             f"np.ascontiguousarray(z, np.{dtype})"
         )
 
@@ -147,10 +169,10 @@ def _bound(ffi: Any, library: Any, name: str, array: str, inputs: int, outputs: 
 
     def jacobian(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         n = check(z)
-        u, j = empty((n, outputs), dtype), empty((n, outputs, inputs), dtype)
+        u, slopes = empty((n, outputs), dtype), empty((n, outputs, inputs), dtype)
         for i in range(n):
-            eval_jac(from_buffer(array, z[i]), from_buffer(array, u[i]), from_buffer(array, j[i]))
-        return u, j
+            eval_jac(from_buffer(array, z[i]), from_buffer(array, u[i]), from_buffer(array, slopes[i]))
+        return u, slopes
 
     def in_domain(z: np.ndarray) -> np.ndarray:
         return np.fromiter((inside(from_buffer(array, z[i])) for i in range(check(z))), bool, len(z))

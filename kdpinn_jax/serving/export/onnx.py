@@ -1,4 +1,4 @@
-"""``export_onnx``: a model as an ONNX graph of float32 numbers, points in the rows."""
+"""``export_onnx``: a model as an ONNX graph in float32, with points in the rows."""
 
 import json
 import os
@@ -14,9 +14,9 @@ from ..lower import lower
 from ..predict import program_of
 from ._describe import describe, identifier, metadata, write_all
 
-#: Of June 2022: ONNX Runtime reads it since its release 1.12; and the version of the file format that came with it.
+#: The operator set of June 2022, which ONNX Runtime reads since its release 1.12, and its version of the file format.
 OPSET, IR_VERSION = 17, 8
-#: Operations that are one of ONNX's.
+#: Operations that are one operator of ONNX.
 _NAMES = {
     "abs": "Abs", "acos": "Acos", "acosh": "Acosh", "add": "Add", "and": "And", "asin": "Asin", "asinh": "Asinh",
     "atan": "Atan", "atanh": "Atanh", "ceil": "Ceil", "cos": "Cos", "cosh": "Cosh", "div": "Div", "eq": "Equal",
@@ -30,18 +30,24 @@ _NAMES = {
 def export_onnx(
     model: Model, directory: str | os.PathLike[str], *, name: str | None = None, metrics: Metrics | None = None
 ) -> tuple[Path, ...]:
-    """Write ``NAME.onnx``: input ``z`` (n, d), output ``u`` (n, m), float32, any n; embedding and ansatz inside.
+    """Write ``NAME.onnx``: the model in float32 with input ``z`` (n, d) and output ``u`` (n, m), for any n.
+
+    The graph includes embedding, scaling and ansatz. If an error is raised, no file is written.
 
     Args:
-        model, name, metrics: as ``export_c``; what the header says there is the file's metadata here.
-        directory: where to; made if need be.
+        model: as in ``export_c``.
+        directory: the output folder; created if necessary.
+        name: the name of the file and of the graph; default the problem's name.
+        metrics: the errors from ``evaluate``, which are stored in the file's metadata.
 
     Returns:
-        The path, alone in a tuple.
+        A tuple with the path.
 
     Raises:
         ImportError: onnx is not installed.
-        UnsupportedPrimitive, ValueError, OSError: as ``export_c``.
+        UnsupportedPrimitive: as in ``export_c``.
+        ValueError: as in ``export_c``.
+        OSError: as in ``export_c``.
     """
     try:
         import onnx
@@ -50,27 +56,32 @@ def export_onnx(
     name, problem = identifier(model, name), model.problem
     program = program_of(model)
     graph = _Graph()
-    graph.node("Concat", [graph.full(x) for x in lower(program, graph)], output="u", axis=1)
+    graph.node("Concat", [graph.full(number) for number in lower(program, graph)], output="u", axis=1)
     title, _ = describe(model, metrics)
     points, values = (
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", size])
-        for name, size in (("z", len(problem.axes)), ("u", len(problem.fields)))
+        onnx.helper.make_tensor_value_info(tensor, onnx.TensorProto.FLOAT, ["n", size])
+        for tensor, size in (("z", len(problem.axes)), ("u", len(problem.fields)))
     )
-    made = onnx.helper.make_model(
+    onnx_model = onnx.helper.make_model(
         onnx.helper.make_graph(graph.nodes, name, [points], [values], graph.initializers),
         producer_name="kdpinn-jax",
         doc_string=title,
         ir_version=IR_VERSION,
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
     )
-    about = metadata(model, metrics)
-    onnx.helper.set_model_props(made, {k: v if isinstance(v, str) else json.dumps(v) for k, v in about.items()})
-    onnx.checker.check_model(made, full_check=True)
-    return write_all(directory, {f"{name}.onnx": made.SerializeToString(deterministic=True)})
+    properties = metadata(model, metrics)
+    onnx.helper.set_model_props(
+        onnx_model, {k: v if isinstance(v, str) else json.dumps(v) for k, v in properties.items()}
+    )
+    onnx.checker.check_model(onnx_model, full_check=True)
+    return write_all(directory, {f"{name}.onnx": onnx_model.SerializeToString(deterministic=True)})
 
 
 class _Graph:
-    """Collects nodes; a value is a tensor's name, a number is (n, 1) or a scalar, a vector (n, k) or (1, k)."""
+    """A backend that collects the nodes of an ONNX graph.
+
+    Its values are the names of tensors. A number has shape (n, 1), or is a scalar; a vector has shape (n, k) or (1, k).
+    """
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
@@ -95,12 +106,12 @@ class _Graph:
         return self.constant_names[key]
 
     def full(self, number: str) -> str:
-        """A number as a column (n, 1), also if it is a constant."""
+        """A number, possibly a constant, as a column (n, 1)."""
         if number not in self.scalars:
             return number
-        ends = [self.initializer(np.asarray([i])) for i in (0, 1)]
-        count = self.node("Slice", [self.node("Shape", ["z"]), *ends])
-        return self.node("Expand", [number, self.node("Concat", [count, ends[1]], axis=0)])
+        zero, one = (self.initializer(np.asarray([i])) for i in (0, 1))
+        count = self.node("Slice", [self.node("Shape", ["z"]), zero, one])
+        return self.node("Expand", [number, self.node("Concat", [count, one], axis=0)])
 
     def input(self) -> str:
         return "z"
@@ -118,7 +129,7 @@ class _Graph:
         return self.node("Gather", [vector, self.initializer(np.asarray([lane]))], axis=1)
 
     def stack(self, numbers: Sequence[str]) -> str:
-        return self.node("Concat", [self.full(x) for x in numbers], axis=1)
+        return self.node("Concat", [self.full(number) for number in numbers], axis=1)
 
     def dot(self, vector: str, matrix: np.ndarray, bias: np.ndarray | None) -> str:
         constants = [self.initializer(a.astype(np.float32)) for a in (matrix, bias) if a is not None]
@@ -129,7 +140,7 @@ class _Graph:
             return self.node(_NAMES[operation], arguments)
         return getattr(self, f"_{operation}")(*arguments)
 
-    # What ONNX lacks.
+    # Operations that ONNX lacks.
 
     def _select_n(self, condition: str, where_false: str, where_true: str) -> str:
         return self.node("Where", [condition, where_true, where_false])
@@ -152,29 +163,29 @@ class _Graph:
         return self.node("Sub", [self.constant(1.0), self.node("Erf", [x])])
 
     def _log1p(self, x: str) -> str:
-        """log(1 + x), corrected for what 1 + x lost (Kahan)."""
+        """log(1 + x), corrected for the rounding of 1 + x (Kahan)."""
         u = self.node("Add", [self.constant(1.0), x])
-        kept = self.node("Sub", [u, self.constant(1.0)])
-        corrected = self.node("Div", [self.node("Mul", [self.node("Log", [u]), x]), kept])
+        rounded = self.node("Sub", [u, self.constant(1.0)])
+        corrected = self.node("Div", [self.node("Mul", [self.node("Log", [u]), x]), rounded])
         return self._where_equal(u, 1.0, x, self._where_infinite(x, x, corrected))
 
     def _expm1(self, x: str) -> str:
-        """eˣ − 1, corrected for what eˣ lost (Kahan)."""
+        """eˣ − 1, corrected for the rounding of eˣ (Kahan)."""
         u = self.node("Exp", [x])
-        kept = self.node("Sub", [u, self.constant(1.0)])
-        corrected = self.node("Div", [self.node("Mul", [kept, x]), self.node("Log", [u])])
-        far = self.node("Greater", [self.node("Abs", [x]), self.constant(1.0)])
-        return self._where_equal(u, 1.0, x, self.node("Where", [far, kept, corrected]))
+        rounded = self.node("Sub", [u, self.constant(1.0)])
+        corrected = self.node("Div", [self.node("Mul", [rounded, x]), self.node("Log", [u])])
+        large = self.node("Greater", [self.node("Abs", [x]), self.constant(1.0)])
+        return self._where_equal(u, 1.0, x, self.node("Where", [large, rounded, corrected]))
 
     def _atan2(self, y: str, x: str) -> str:
-        """From atan of the smaller ratio, by octants."""
+        """The angle from the arctangent of y/x, or of x/y if that is smaller in magnitude."""
         steep = self.node("Greater", [self.node("Abs", [y]), self.node("Abs", [x])])
-        ratio = lambda a, b: self.node("Atan", [self.node("Div", [a, b])])
+        arctangent = lambda a, b: self.node("Atan", [self.node("Div", [a, b])])
         sign = self.node("Where", [self.node("Less", [y, self.constant(0.0)]), *map(self.constant, (-1.0, 1.0))])
-        above = self.node("Sub", [self.node("Mul", [sign, self.constant(np.pi / 2)]), ratio(x, y)])
-        back = self.node("Less", [x, self.constant(0.0)])
-        turn = self.node("Where", [back, self.node("Mul", [sign, self.constant(np.pi)]), self.constant(0.0)])
-        angle = self.node("Where", [steep, above, self.node("Add", [ratio(y, x), turn])])
+        from_axis = self.node("Sub", [self.node("Mul", [sign, self.constant(np.pi / 2)]), arctangent(x, y)])
+        negative = self.node("Less", [x, self.constant(0.0)])
+        shift = self.node("Where", [negative, self.node("Mul", [sign, self.constant(np.pi)]), self.constant(0.0)])
+        angle = self.node("Where", [steep, from_axis, self.node("Add", [arctangent(y, x), shift])])
         origin = self.node("And", [self.node("Equal", [a, self.constant(0.0)]) for a in (x, y)])
         return self.node("Where", [origin, self.constant(0.0), angle])
 

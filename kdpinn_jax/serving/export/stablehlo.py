@@ -1,4 +1,4 @@
-"""``export_stablehlo``: a model for any XLA host, through ``jax.export``."""
+"""``export_stablehlo``: a model for any host that runs XLA, by ``jax.export``."""
 
 import json
 import os
@@ -16,6 +16,7 @@ from ...models.model import Model
 from ..predict import many_points
 from ._describe import describe, identifier, metadata, write_all
 
+#: The platforms that an export supports by default.
 PLATFORMS = ("cpu", "cuda", "tpu")
 _KNOWN = (*PLATFORMS, "rocm")
 
@@ -29,28 +30,31 @@ def export_stablehlo(
     dtype: DTypeLike = np.float32,
     platforms: Sequence[str] = PLATFORMS,
 ) -> tuple[Path, ...]:
-    """Write ``NAME.jax_export``, ``NAME.mlir`` and ``NAME.json``: z (n, d) -> u (n, m) for every n.
+    """Write ``NAME.jax_export``, ``NAME.mlir`` and ``NAME.json``: the model z (n, d) -> u (n, m) for any n.
 
-    The first is what ``jax.export.deserialize`` reads, on any of the platforms and without this library:
+    ``jax.export.deserialize`` reads the first file on each of the platforms, without this library:
 
         call = jax.jit(jax.export.deserialize(bytearray(open(path, "rb").read())).call)
 
-    JAX promises to read it for six months; the weights are archived by ``save``. The second is the same program as
-    StableHLO bytecode for other hosts, whose first argument is the index of the platform among those given; the third
-    tells names, bounds, errors and the weights' hash.
+    JAX guarantees that for six months; to archive a model, use ``save``. The second file is the same program as
+    StableHLO bytecode for other hosts; its first argument is the index of the platform in ``platforms``. The third file
+    contains names, bounds, errors and the hash of the weights. If an error is raised, no file is written.
 
     Args:
-        model, name, metrics: as ``export_c``; any model, its program need not be one that C can say.
-        directory: where to; made if need be.
-        dtype: float32 or float64; of points and values.
-        platforms: of JAX's names: ``"cpu"``, ``"cuda"``, ``"rocm"``, ``"tpu"``.
+        model: any model, including those that ``export_c`` does not support.
+        directory: the output folder; created if necessary.
+        name: the name of the files; default the problem's name.
+        metrics: the errors from ``evaluate``, which ``NAME.json`` states.
+        dtype: the type of points and values, float32 or float64.
+        platforms: names that JAX uses: ``"cpu"``, ``"cuda"``, ``"rocm"``, ``"tpu"``.
 
     Returns:
         The three paths.
 
     Raises:
-        ValueError: the name is no identifier of C, another type, float64 where it is not enabled, or an unknown
-            platform. OSError: the directory cannot be written. Nothing is left then.
+        ValueError: the name is not a C identifier, dtype is another type or float64 while JAX has it disabled, or a
+            platform is unknown.
+        OSError: the folder cannot be written.
     """
     name = identifier(model, name)
     for platform in platforms:
@@ -59,12 +63,12 @@ def export_stablehlo(
     points = export.symbolic_args_specs(jax.ShapeDtypeStruct((1, len(model.problem.axes)), dtype), "n, _")
     exported = export.export(jax.jit(many_points(model, dtype)), platforms=tuple(platforms))(points)
     title, _ = describe(model, metrics)
-    about = {"title": title, "dtype": np.dtype(dtype).name, "platforms": list(platforms)}
+    program_properties = {"title": title, "dtype": np.dtype(dtype).name, "platforms": list(platforms)}
     return write_all(
         directory,
         {
             f"{name}.jax_export": bytes(exported.serialize()),
             f"{name}.mlir": exported.mlir_module_serialized,
-            f"{name}.json": (json.dumps(about | metadata(model, metrics), indent=2) + "\n").encode(),
+            f"{name}.json": (json.dumps(program_properties | metadata(model, metrics), indent=2) + "\n").encode(),
         },
     )
