@@ -201,7 +201,7 @@ def test_embeddings_of_periodic_problems(untrained, name, axes):
 def test_problem_errors(heat):
     with pytest.raises(ValueError, match="expected one for each of the axes"):
         replace(heat, lower=(0.0,))
-    with pytest.raises(ValueError, match="must lie below upper"):
+    with pytest.raises(ValueError, match="must be less than upper"):
         replace(heat, upper=(1.0, 0.0))
     with pytest.raises(ValueError, match=r"enforced names \['start'\]"):
         replace(heat, enforced=("start",))

@@ -3,6 +3,7 @@
 import ast
 import functools
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -71,6 +72,8 @@ def read_outline(path: Path) -> Outline | None:
     """The outline of the problem that a model file solves; None if the file must be loaded to determine it."""
     from ..base.storage import read_metadata  # imports NumPy and safetensors, which only some commands need
 
+    if not os.path.isfile(path):  # reading a pipe would wait for a writer
+        return None
     try:
         header = json.loads(read_metadata(path)["kdpinn_jax"])
         outline = shipped_outlines()[header["problem"]].with_conditions(header["conditions"])
