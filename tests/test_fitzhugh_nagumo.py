@@ -1,4 +1,4 @@
-"""FitzHugh–Nagumo: the reference has converged, another method agrees, a pulse runs round, and the problem is stiff."""
+"""FitzHugh–Nagumo: the reference has converged, another method agrees, the pulse travels, and the problem is stiff."""
 
 import jax
 import jax.numpy as jnp
@@ -13,20 +13,20 @@ from kdpinn_jax.problems.references import fitzhugh_nagumo as fn
 from kdpinn_jax.problems.references._etdrk4 import STENCIL
 
 PROBLEM = kd.problems.ALL["fitzhugh_nagumo"]
-NUMBERS = dict(PROBLEM.coefficients)
-#: Times between the stored ones, so that interpolation is tried as well.
+COEFFICIENTS = dict(PROBLEM.coefficients)
+#: The times are between the stored ones, so that the interpolation is tested as well.
 Z = grid((0.0, 0.0), (fn.DURATION, 1.0), 61)
 
 
 @pytest.fixture(scope="module")
-def on():
-    """Points (n, 2) -> (u, w) there, (n, 2), by the reference."""
-    return jax.jit(jax.vmap(fn.fitzhugh_nagumo(NUMBERS)))
+def solution():
+    """Points (n, 2) -> (u, w) of the reference, (n, 2)."""
+    return jax.jit(jax.vmap(fn.fitzhugh_nagumo(COEFFICIENTS)))
 
 
 @pytest.fixture(scope="module")
-def values(on):
-    return np.asarray(on(Z))
+def values(solution):
+    return np.asarray(solution(Z))
 
 
 def relative(a, b):
@@ -35,87 +35,91 @@ def relative(a, b):
 
 @pytest.mark.slow
 def test_two_resolutions_agree(values):
-    """Fewer points and fewer steps at once."""
-    other = jax.jit(jax.vmap(fn.fitzhugh_nagumo(NUMBERS, 2 * fn.POINTS // 3, fn.STEPS // 2)))(Z)
+    """The other resolution has fewer points and fewer steps."""
+    other = jax.jit(jax.vmap(fn.fitzhugh_nagumo(COEFFICIENTS, 2 * fn.POINTS // 3, fn.STEPS // 2)))(Z)
     assert relative(other, values) < 1e-8
 
 
-def test_interpolation_in_time_is_as_good_as_the_solve():
-    """Every other stored time from the rest, by the same polynomials: 2⁸ times the error of those in use."""
-    modes = fn._solve(*NUMBERS.values(), fn.POINTS, fn.STEPS)
-    known, asked = modes[::2], modes[1::2]
-    i = np.arange(STENCIL)
+def test_interpolation_in_time_is_as_accurate_as_the_solution():
+    """Every other stored time is interpolated from the rest: twice the spacing has 2⁸ times the error."""
+    modes = fn._solve(*COEFFICIENTS.values(), fn.POINTS, fn.STEPS)
+    known, omitted = modes[::2], modes[1::2]
+    nodes = np.arange(STENCIL)
 
-    def between(middle, first, count):
-        weights = [np.prod([(middle - j) / (k - j) for j in i if j != k]) for k in i]
-        return sum(weight * known[first + k : first + k + count] for k, weight in zip(i, weights, strict=True))
+    def interpolate(middle, first, count):
+        weights = [np.prod([(middle - j) / (k - j) for j in nodes if j != k]) for k in nodes]
+        return sum(weight * known[first + k : first + k + count] for k, weight in zip(nodes, weights, strict=True))
 
     half = STENCIL // 2
-    inner = between(half - 0.5, 0, len(known) - STENCIL + 1)
-    assert relative(inner, asked[half - 1 : half - 1 + len(inner)]) < 1e-8
-    # one-sided at the start, the worst place: one interval of a thousand
-    assert relative(between(0.5, 0, 1), asked[:1]) / 2**STENCIL < 1e-8
+    inner = interpolate(half - 0.5, 0, len(known) - STENCIL + 1)
+    assert relative(inner, omitted[half - 1 : half - 1 + len(inner)]) < 1e-8
+    # The one-sided interpolation at the start is the least accurate, but affects one interval of a thousand.
+    assert relative(interpolate(0.5, 0, 1), omitted[:1]) / 2**STENCIL < 1e-8
 
 
 @pytest.mark.slow
-def test_another_method_agrees(on):
-    """Fourth-order differences in space, an explicit Runge–Kutta method in time; to t = 0.4."""
-    cells, end, numbers = 200, 0.4, NUMBERS
+def test_another_method_agrees(solution):
+    """The other method is fourth-order differences in space and an explicit Runge–Kutta method in time, to t = 0.4."""
+    cells, end, c = 200, 0.4, COEFFICIENTS
     x = np.arange(cells) / cells
+    stencil = ((-1, 2), (16, 1), (-30, 0), (16, -1), (-1, -2))
 
     def rate(_, y):
         u, w = y.reshape(2, cells)
-        curvature = sum(c * np.roll(u, k) for c, k in ((-1, 2), (16, 1), (-30, 0), (16, -1), (-1, -2))) * cells**2 / 12
-        u_t = numbers["diffusivity"] * curvature + (u - u**3 / 3 - w) / numbers["epsilon"]
-        return np.concatenate([u_t, u + numbers["beta"] - numbers["gamma"] * w])
+        curvature = sum(weight * np.roll(u, k) for weight, k in stencil) * cells**2 / 12
+        u_t = c["diffusivity"] * curvature + (u - u**3 / 3 - w) / c["epsilon"]
+        return np.concatenate([u_t, u + c["beta"] - c["gamma"] * w])
 
     start = np.asarray(initial_value(jnp.asarray(x))).ravel()
-    found = solve_ivp(rate, (0, end), start, "RK45", rtol=1e-8, atol=1e-9).y[:, -1].reshape(2, cells).T
-    assert relative(found, on(np.stack([np.full(cells, end), x], axis=1))) < 2e-5
+    other = solve_ivp(rate, (0, end), start, "RK45", rtol=1e-8, atol=1e-9).y[:, -1].reshape(2, cells).T
+    assert relative(other, solution(np.stack([np.full(cells, end), x], axis=1))) < 2e-5
 
 
-def test_front_and_back_pass_every_probe_ahead(on):
-    """At x = 0.5 … 0.9 u rises from rest once and falls once, later the farther, and the medium recovers."""
+def test_the_pulse_passes_every_position_ahead(solution):
+    """At x = 0.5 … 0.8 u rises from rest once and falls once, later at larger x, and the medium recovers."""
     t = np.linspace(0, fn.DURATION, 281)
-    passed = []
+    times = []
     for x in (0.5, 0.6, 0.7, 0.8):
-        u = np.asarray(on(np.stack([t, np.full_like(t, x)], axis=1)))[:, 0]
-        up, down = (t[np.flatnonzero(sign * np.diff(np.sign(u)) > 0)] for sign in (1, -1))
-        assert len(up) == len(down) == 1
+        u = np.asarray(solution(np.stack([t, np.full_like(t, x)], axis=1)))[:, 0]
+        rises, falls = (t[np.flatnonzero(sign * np.diff(np.sign(u)) > 0)] for sign in (1, -1))
+        assert len(rises) == len(falls) == 1
         assert u[0] < -0.9
         assert u.max() > 1.7
         assert u[-1] < -1.5
-        passed.append((up[0], down[0]))
-    assert np.all(np.diff(passed, axis=0) > 0.05)
-    speed = 0.1 / np.diff(passed, axis=0)
-    scale = np.sqrt(NUMBERS["diffusivity"] / NUMBERS["epsilon"])
+        times.append((rises[0], falls[0]))
+    assert np.all(np.diff(times, axis=0) > 0.05)
+    speed = 0.1 / np.diff(times, axis=0)
+    scale = np.sqrt(COEFFICIENTS["diffusivity"] / COEFFICIENTS["epsilon"])
     assert np.all((speed > 0.5 * scale) & (speed < 1.2 * scale))
 
 
 def test_two_time_scales(values):
-    """u changes 1/ε times as fast as w, to a factor; the eigenvalues of the linearised equations lie apart as far."""
-    epsilon, gamma = NUMBERS["epsilon"], NUMBERS["gamma"]
+    """u changes about 1/ε times as fast as w, and the eigenvalues of the linearised equations differ by that factor."""
+    epsilon, gamma = COEFFICIENTS["epsilon"], COEFFICIENTS["gamma"]
     rates = np.abs(np.diff(values.reshape(61, 61, 2), axis=0)).max(axis=(0, 1)) / (fn.DURATION / 60)
     assert rates[0] > 0.3 / epsilon * rates[1]
-    for wave, ratio in ((0, 1 / epsilon), (64, 100 / epsilon)):  # the reaction alone, and the waves the reference needs
-        decay = NUMBERS["diffusivity"] * (2 * np.pi * wave) ** 2
-        excited = np.array([[(1 - 2.0**2) / epsilon - decay, -1 / epsilon], [1, -gamma]])
-        slow, fast = np.sort(np.abs(np.linalg.eigvals(excited)))
+    for wave, ratio in (
+        (0, 1 / epsilon),
+        (64, 100 / epsilon),
+    ):  # the reaction alone, and the waves that the reference needs
+        decay = COEFFICIENTS["diffusivity"] * (2 * np.pi * wave) ** 2
+        jacobian = np.array([[(1 - 2.0**2) / epsilon - decay, -1 / epsilon], [1, -gamma]])
+        slow, fast = np.sort(np.abs(np.linalg.eigvals(jacobian)))
         assert fast / slow > ratio
 
 
-def test_rest_is_nearly_at_rest():
+def test_the_rest_state_is_nearly_stationary():
     u, w = REST
     assert abs(u - u**3 / 3 - w) < 2e-3
-    assert abs(u + NUMBERS["beta"] - NUMBERS["gamma"] * w) < 1e-12
+    assert abs(u + COEFFICIENTS["beta"] - COEFFICIENTS["gamma"] * w) < 1e-12
 
 
-def test_start_period_and_outside(on):
+def test_start_period_and_outside(solution):
     x = np.linspace(0, 1, 41)
     z = np.stack([np.zeros(41), x], axis=1)
-    np.testing.assert_allclose(on(z), np.asarray(initial_value(jnp.asarray(x))).T, atol=1e-12)
+    np.testing.assert_allclose(solution(z), np.asarray(initial_value(jnp.asarray(x))).T, atol=1e-12)
     z = np.stack([np.linspace(0, fn.DURATION, 41), x], axis=1)
-    np.testing.assert_allclose(on(z), on(z + np.array([0, 1])), atol=1e-11)
-    assert np.isfinite(on(z)).all()
+    np.testing.assert_allclose(solution(z), solution(z + np.array([0, 1])), atol=1e-11)
+    assert np.isfinite(solution(z)).all()
     outside = np.stack([np.full(41, -0.01), x], axis=1), np.stack([np.full(41, fn.DURATION + 0.01), x], axis=1)
-    assert all(np.isnan(on(z)).all() for z in outside)
+    assert all(np.isnan(solution(z)).all() for z in outside)

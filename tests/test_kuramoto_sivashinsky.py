@@ -1,4 +1,4 @@
-"""Kuramoto–Sivashinsky: its reference against other methods, symmetries and chaos; time windows on exact solutions."""
+"""Kuramoto–Sivashinsky: its reference against other methods, its symmetries and chaos. Time windows of any problem."""
 
 from dataclasses import replace
 
@@ -16,7 +16,8 @@ ONE = {"viscosity": 1.0}
 WAVE = 2 * np.pi / ks.LENGTH * np.arange(ks.HARMONICS + 1)
 
 
-def on(field, z):
+def evaluate(field, z):
+    """The values of a scalar field at points (n, 2)."""
     return np.asarray(jax.jit(jax.vmap(field))(jnp.asarray(z)))[:, 0]
 
 
@@ -24,15 +25,15 @@ def relative(a, b):
     return np.linalg.norm(a - b) / np.linalg.norm(b)
 
 
-def complex_modes(solved):
-    """(times, HARMONICS + 1), c₀ = 0, of what ``_solve`` gives."""
-    a, b = np.split(solved, 2, axis=1)
+def complex_modes(real_modes):
+    """The result of ``_solve`` as complex coefficients, (times, HARMONICS + 1), with c₀ = 0."""
+    a, b = np.split(real_modes, 2, axis=1)
     return np.pad(a - 1j * b, ((0, 0), (1, 0)))
 
 
 @pytest.fixture(scope="module")
 def window():
-    """Modes at the stored times of the first window."""
+    """The complex modes at the stored times of the first window."""
     return complex_modes(ks._solve(1.0, round(ks.UNTIL / (ks.STEP * ks.STRIDE)), ks.STEP))
 
 
@@ -44,15 +45,15 @@ def reference():
 # The reference ------------------------------------------------------------------------------------------------------
 
 
-def test_two_time_steps_agree_also_between_stored_times(reference):
+def test_two_time_steps_agree_between_stored_times(reference):
     finer = complex_modes(ks._solve(1.0, 2 * round(ks.UNTIL / (ks.STEP * ks.STRIDE)), ks.STEP / 2))
-    x, every = np.linspace(0, ks.LENGTH, 40), slice(1, None, 6)  # odd ones: halfway between the reference's own times
+    x, every = np.linspace(0, ks.LENGTH, 40), slice(1, None, 6)  # odd, halfway between the stored times
     t = ks.STEP * np.arange(len(finer))[every]
     z = np.stack(np.meshgrid(t, x, indexing="ij"), axis=-1)
-    want = (finer[every] @ np.exp(1j * WAVE[:, None] * x[None, :])).real
-    got = on(reference, z.reshape(-1, 2)).reshape(want.shape)
-    assert relative(got, want) < 1e-7
-    assert relative(got[t > 0.1], want[t > 0.1]) < 1e-9  # before, what the start's rounding left decays
+    expected = (finer[every] @ np.exp(1j * WAVE[:, None] * x[None, :])).real
+    u = evaluate(reference, z.reshape(-1, 2)).reshape(expected.shape)
+    assert relative(u, expected) < 1e-7
+    assert relative(u[t > 0.1], expected[t > 0.1]) < 1e-9  # earlier, the effect of rounding the initial value decays
 
 
 @pytest.mark.slow
@@ -60,13 +61,13 @@ def test_two_time_steps_agree_for_seven_lyapunov_times():
     coarse, fine = ks._solve(1.0, 6000, ks.STEP), ks._solve(1.0, 12000, ks.STEP / 2)[::2]
     assert relative(coarse[-1], fine[-1]) < 1e-6
     assert relative(coarse[:2001], fine[:2001]) < 1e-8  # to t = 50
-    u = on(ks.kuramoto_sivashinsky(ONE, until=150.0), [[150.0, 0.0], [150.1, 0.0]])
+    u = evaluate(ks.kuramoto_sivashinsky(ONE, until=150.0), [[150.0, 0.0], [150.1, 0.0]])
     assert u[0] == pytest.approx(np.sum(coarse[-1, : ks.HARMONICS]), abs=1e-12)
     assert np.isnan(u[1])
 
 
-def test_against_another_integrator(window):
-    """The series' own equations cₖ' = (q² − q⁴) cₖ − ½ iq (c * c)ₖ, products summed one by one, by LSODA."""
+def test_another_integrator_agrees(window):
+    """LSODA solves cₖ' = (q² − q⁴) cₖ − ½ iq (c * c)ₖ, with convolutions instead of Fourier transforms."""
     n = ks.HARMONICS
 
     def rate(_, state):
@@ -82,7 +83,7 @@ def test_against_another_integrator(window):
 
 
 def test_energy_balance(window):
-    """d/dt ½∫u² = ∫uₓ² − ∫uₓₓ²; by Parseval a mean square is ½ Σ|cₖ|²."""
+    """d/dt ½∫u² = ∫uₓ² − ∫uₓₓ², where a mean square is ½ Σ|cₖ|² by Parseval's theorem."""
     power = np.abs(window) ** 2
     energy, growth = np.sum(power, axis=1) / 4, np.sum((WAVE**2 - WAVE**4) * power, axis=1) / 2
     assert energy[-1] - energy[0] == pytest.approx(simpson(growth, dx=ks.STEP * ks.STRIDE), abs=1e-7)
@@ -90,7 +91,7 @@ def test_energy_balance(window):
 
 
 def test_symmetries(window):
-    """Translations, the reflection u(x) → −u(−x), and u(t, x) → u(t, x − ct) + c, whose mean stays."""
+    """Translations, the reflection u(x) → −u(−x), and u(t, x) → u(t, x − ct) + c, which preserves the mean."""
     start, c = window[0], 0.7
     moving = start.copy()
     moving[0] = 2 * c
@@ -109,17 +110,20 @@ def test_order_of_the_integrator(window):
 
 
 def test_it_is_chaotic(window):
-    """The distance of neighbours grows as e^{λt}, λ ≈ 0.043 … 0.048 (Cvitanović, Davidchack & Siminos 2010), over 16
-    pairs of trajectories and 100 units; and the start is on the attractor, no larger than what comes later."""
+    """The distance of neighbours grows as e^{λt}, λ ≈ 0.043 … 0.048 (Cvitanović, Davidchack & Siminos 2010).
+
+    The mean is over 16 pairs of trajectories and 100 time units. The initial state is on the attractor: its modes are
+    no larger than later ones.
+    """
     random = np.random.default_rng(0)
-    stir = 0.3 * random.normal(size=(16, 4)) + 0.3j * random.normal(size=(16, 4))
+    perturbation = 0.3 * random.normal(size=(16, 4)) + 0.3j * random.normal(size=(16, 4))
     states = np.repeat(window[:1], 16, axis=0)
-    states[:, 1:5] += stir
+    states[:, 1:5] += perturbation
     states = ks.march(states, 1.0, 0.05, 1200, 1200)[-1]
-    beside = states.copy()
-    beside[:, 1] += 1e-9
-    # After 20 units the distance lies along the direction that grows most.
-    pairs = ks.march(np.stack([states, beside]), 1.0, 0.05, 2400, 400)
+    neighbours = states.copy()
+    neighbours[:, 1] += 1e-9
+    # After 20 time units the distance is in the direction of fastest growth.
+    pairs = ks.march(np.stack([states, neighbours]), 1.0, 0.05, 2400, 400)
     distance = np.linalg.norm(pairs[:, 0] - pairs[:, 1], axis=-1)
     assert 0.03 < np.mean(np.log(distance[-1] / distance[1])) / 100 < 0.06
     assert distance.max() < 1e-3
@@ -127,13 +131,13 @@ def test_it_is_chaotic(window):
     assert np.all(np.abs(window[0, 1:17]) < 1.2 * largest[1:17] + 1e-5)
 
 
-def test_field_is_periodic_and_ends(reference):
+def test_start_period_and_outside(reference):
     x = np.linspace(0, ks.LENGTH, 20)
     inside = np.stack([np.linspace(0, ks.UNTIL, 20), x], axis=1)
     start = np.stack([np.zeros(20), x], axis=1)
     outside = np.array([[-0.01, 1.0], [5.01, 1.0]])
     rounded = np.array([[ks.UNTIL + 1e-12, 1.0]])
-    u = on(reference, np.concatenate([inside, inside + np.array([[0, ks.LENGTH]]), start, outside, rounded]))
+    u = evaluate(reference, np.concatenate([inside, inside + np.array([[0, ks.LENGTH]]), start, outside, rounded]))
     np.testing.assert_allclose(u[:20], u[20:40], atol=1e-12)
     np.testing.assert_allclose(u[40:60], jax.vmap(initial_value)(jnp.asarray(x)), atol=1e-13)
     assert np.isnan(u[60:62]).all()
@@ -150,27 +154,29 @@ def tiny(heat, untrained):
     return untrained(heat, 0, kd.MLP((2,)))
 
 
-def exactly(model, field):
-    """The model with the values of ``field``, whatever its parameters."""
+def with_values_of(model, field):
+    """The model with the values of ``field`` for any parameters."""
     return replace(model, problem=replace(model.problem, ansatz=lambda net, z, c: 0 * net(z) + field(z)))
 
 
-def test_continued_vanishes_for_the_continuation(heat, tiny):
+def test_initial_from_vanishes_for_the_continuation(heat, tiny):
     alpha = heat.coefficients["alpha"]
     exact = heat.reference(heat.coefficients)
-    term = kd.initial_from(exactly(tiny, exact))
-    later = lambda z: exact(z + jnp.array([1.0, 0.0]))
+    term = kd.initial_from(with_values_of(tiny, exact))
+    continuation = lambda z: exact(z + jnp.array([1.0, 0.0]))
     rows = jax.jit(lambda key: term.sample(key, 8))(jax.random.key(0))
     assert rows.shape == (8, 3)
     np.testing.assert_array_equal(rows[:, 0], 0)
     np.testing.assert_allclose(rows[:, 2], np.exp(-alpha * np.pi**2) * np.sin(np.pi * rows[:, 1]), rtol=1e-12)
-    misfits = jax.jit(lambda rows: [jax.vmap(lambda row, u=u: term.residual(u, row, {}))(rows) for u in (later, exact)])
+    misfits = jax.jit(
+        lambda rows: [jax.vmap(lambda row, u=u: term.residual(u, row, {}))(rows) for u in (continuation, exact)]
+    )
     np.testing.assert_allclose(misfits(rows)[0], 0, atol=1e-14)
     assert np.abs(misfits(rows)[1]).max() > 0.1
     assert term.count == heat.terms["initial"].count
 
 
-def test_another_window_traces_nothing(heat, tiny):
+def test_another_window_is_not_traced_again(heat, tiny):
     traces = []
 
     def residual(u, z, c):
@@ -178,18 +184,18 @@ def test_another_window_traces_nothing(heat, tiny):
         return u(z)
 
     problem = replace(heat, terms=dict(heat.terms) | {"residual": replace(heat.terms["residual"], residual=residual)})
-    draw, parts = jax.jit(kd.sample), []
+    draw, losses = jax.jit(kd.sample), []
     for bias in (0.0, 1.0):
-        before = replace(tiny, problem=problem, params=jax.tree.map(lambda leaf, b=bias: leaf + b, tiny.params))
-        target = kd.objective(problem, tiny.network, terms={"initial": kd.initial_from(before)})
-        parts.append(kd.mean_squares(target, tiny.params, draw(target, jax.random.key(0))))
+        previous = replace(tiny, problem=problem, params=jax.tree.map(lambda leaf, b=bias: leaf + b, tiny.params))
+        objective = kd.objective(problem, tiny.network, terms={"initial": kd.initial_from(previous)})
+        losses.append(kd.mean_squares(objective, tiny.params, draw(objective, jax.random.key(0))))
     assert len(traces) == 1
-    assert parts[0]["initial"] != parts[1]["initial"]
+    assert losses[0]["initial"] != losses[1]["initial"]
 
 
 @pytest.mark.slow
 def test_windows_follow_the_solution_and_compile_once(decay):
-    """u' = −k u over three windows, each begun where the last ended: e^{−kt} to t = 3."""
+    """u' = −k u over three windows, each of which starts where the previous one ends: e^{−kt} to t = 3."""
     traces = []
 
     def residual(u, z, c):
@@ -198,22 +204,22 @@ def test_windows_follow_the_solution_and_compile_once(decay):
 
     equation = kd.Term(decay.terms["residual"].sample, residual, count=16)
     problem = replace(decay, terms=dict(decay.terms) | {"residual": equation}, reference=None, teacher=kd.MLP((4,)))
-    stages, models, after = (kd.LevenbergMarquardt(40),), [], []
+    stages, models, trace_counts = (kd.LevenbergMarquardt(40),), [], []
     for i in range(3):
         terms = {"initial": kd.initial_from(models[-1])} if models else None
         models.append(kd.train_teacher(problem, jax.random.key(i), stages=stages, terms=terms, progress=False))
-        after.append(len(traces))
-    assert after[0] > 0
-    assert after[2] == after[1]
+        trace_counts.append(len(traces))
+    assert trace_counts[0] > 0
+    assert trace_counts[2] == trace_counts[1]
     t = np.linspace(0, 3, 31)[::-1]
     np.testing.assert_allclose(kd.predict_windows(models, t[:, None])[:, 0], np.exp(-t), atol=1e-4)
 
 
 @pytest.mark.slow
-def test_a_student_continues(decay, untrained):
-    """The student of the second window begins where the first window ended, not at the problem's own start."""
-    half = exactly(untrained(decay), lambda z: 0.5 * jnp.exp(-z))
-    term = kd.initial_from(half)
+def test_a_student_continues_from_the_previous_window(decay, untrained):
+    """The student of the second window starts where the first window ends, not at the initial value of the problem."""
+    previous = with_values_of(untrained(decay), lambda z: 0.5 * jnp.exp(-z))
+    term = kd.initial_from(previous)
     stages = (kd.LevenbergMarquardt(40),)
     teacher = kd.train_teacher(decay, jax.random.key(0), stages=stages, terms={"initial": term}, progress=False)
     student = kd.distill(teacher, jax.random.key(1), stages=stages, terms={"initial": term}, progress=False)
@@ -221,7 +227,7 @@ def test_a_student_continues(decay, untrained):
     np.testing.assert_allclose(student(t), 0.5 * np.exp(-1 - t), atol=1e-4)
 
 
-def test_continued_errors(tiny):
+def test_initial_from_errors(tiny):
     with pytest.raises(ValueError, match="has no term 'inital'; did you mean 'initial'"):
         kd.initial_from(tiny, "inital")
     with pytest.raises(ValueError, match="satisfies 'initial' identically"):
@@ -230,20 +236,20 @@ def test_continued_errors(tiny):
     assert kd.initial_from(tiny, term).count == 7
 
 
-def test_in_windows(heat, tiny):
+def test_predict_windows(heat, tiny):
     problem = replace(heat, lower=(-1.0, 0.0))  # windows of length 2, from −1
     models = [
         replace(tiny, problem=problem, params=jax.tree.map(lambda leaf, i=i: leaf + i, tiny.params)) for i in range(3)
     ]
     z = np.array([[4.9, 0.1], [-1.0, 0.2], [1.0, 0.3], [0.5, 0.4], [3.2, 0.5], [5.0, 0.6]])
     local = [(2, 0.9), (0, -1.0), (1, -1.0), (0, 0.5), (2, -0.8), (2, 1.0)]
-    want = [models[i](np.array([[t, x]]))[0] for (i, t), x in zip(local, z[:, 1], strict=True)]
-    before = z.copy()
-    np.testing.assert_allclose(kd.predict_windows(models, z), want, atol=1e-13)
-    np.testing.assert_array_equal(z, before)
+    expected = [models[i](np.array([[t, x]]))[0] for (i, t), x in zip(local, z[:, 1], strict=True)]
+    original = z.copy()
+    np.testing.assert_allclose(kd.predict_windows(models, z), expected, atol=1e-13)
+    np.testing.assert_array_equal(z, original)
 
 
-def test_in_windows_errors(tiny, decay, unchecked):
+def test_predict_windows_errors(tiny, decay, unchecked):
     model, other = tiny, replace(tiny, problem=decay)
     for times in ([0.5, 2.1], [-0.1, 0.5], [0.5, np.nan]):
         with pytest.raises(ValueError, match=r"2 windows cover 0\.0 to 2\.0"):

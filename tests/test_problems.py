@@ -1,4 +1,4 @@
-"""Every problem that comes with the library: its exact solution satisfies it, a wrong coefficient does not."""
+"""Every shipped problem: its reference satisfies its equation and conditions, and a wrong coefficient is noticed."""
 
 from dataclasses import replace
 
@@ -14,9 +14,9 @@ from kdpinn_jax.problems.references.burgers import burgers
 
 ALL = kd.problems.ALL
 
-#: How far the residual of a reference may lie from zero, as a share of the largest slope of the solution. Closed forms
-#: reach the rounding of two derivatives; the others are numerical solutions, converged but not exact.
-#: The cavity's velocity is good to 5e-5, and two derivatives of 32 modes an axis, over Re, multiply that by about ten.
+#: The largest root mean square of the residual of a reference, relative to the slopes of the solution. Closed forms
+#: reach the rounding of two derivatives; the others are numerical solutions, converged but not exact. The velocity of
+#: the cavity has an error of 5e-5, which two derivatives of 32 modes per axis, divided by Re, multiply by about ten.
 ACCURACY = {"black_scholes": 1e-11, "burgers": 1e-9, "taylor_green": 1e-12, "lid_driven_cavity": 2e-3}
 NUMERICAL = 1e-4
 CONDITIONS = ACCURACY | {"lid_driven_cavity": 1e-4}
@@ -24,11 +24,11 @@ CONDITIONS = ACCURACY | {"lid_driven_cavity": 1e-4}
 POINTS = 64
 
 
-def kept(name, z):
-    """Which points are asked: not those where no finite sum or smooth function reaches the solution."""
-    if name == "allen_cahn":  # the initial value has a kink at x = ±1: before t = 0.05 its spectrum is too long
+def is_smooth(name, z):
+    """Whether each point is in a region where a finite sum or a smooth function can represent the solution."""
+    if name == "allen_cahn":  # the initial value has a kink at x = ±1; before t = 0.05 its spectrum is too long
         return z[:, 0] >= 0.05
-    if name == "lid_driven_cavity":  # the velocity jumps at the two top corners, and every derivative is infinite there
+    if name == "lid_driven_cavity":  # the velocity jumps at the two top corners, where all derivatives are infinite
         return np.minimum(np.hypot(z[:, 0], z[:, 1] - 1), np.hypot(z[:, 0] - 1, z[:, 1] - 1)) >= 0.1
     return np.ones(len(z), bool)
 
@@ -37,7 +37,7 @@ def root_mean_square(r):
     return float(np.sqrt(np.mean(np.sum(np.asarray(r).reshape(len(r), -1) ** 2, axis=1))))
 
 
-#: References computed from scratch, a network wrapped in the corners' flow, fourth derivatives: long to compile.
+#: Problems with a numerical reference, with the corner flow in the ansatz, or with fourth derivatives compile slowly.
 SLOW = {
     name: [pytest.mark.slow] for name in ("lid_driven_cavity", "allen_cahn", "kuramoto_sivashinsky", "fitzhugh_nagumo")
 }
@@ -45,14 +45,14 @@ SLOW = {
 
 @pytest.fixture(scope="module", params=[pytest.param(name, marks=SLOW.get(name, ())) for name in ALL])
 def solved(request):
-    """A problem with soft conditions, its exact solution, points of every term, and the size of its slopes."""
+    """A problem with soft conditions, its reference, points of every term, and the root mean square of its slopes."""
     problem = kd.with_conditions(ALL[request.param], "soft")
     exact = problem.reference(problem.coefficients)
     keys = jax.random.split(jax.random.key(0), len(problem.terms))
     points = {}
     for key, (name, term) in zip(keys, problem.terms.items(), strict=True):
         z = np.asarray(term.sample(key, 2 * POINTS))
-        points[name] = jnp.asarray(z if name in ("initial", "gauge") else z[kept(problem.name, z)][:POINTS])
+        points[name] = jnp.asarray(z if name in ("initial", "gauge") else z[is_smooth(problem.name, z)][:POINTS])
         assert len(points[name]) >= min(POINTS, 32)
     slopes = jax.jit(jax.vmap(jax.jacfwd(exact)))(points["residual"])
     return problem, exact, points, root_mean_square(slopes)
@@ -60,7 +60,7 @@ def solved(request):
 
 @pytest.fixture(scope="module")
 def residual_size(solved):
-    """coefficients -> root mean square of the equation's residual at the exact solution, over the slopes' size."""
+    """coefficients -> root mean square of the residual of the reference, divided by that of its slopes."""
     problem, exact, points, size = solved
 
     @jax.jit
@@ -75,7 +75,7 @@ def test_exact_solution_satisfies_the_equation(solved, residual_size):
     assert residual_size(dict(problem.coefficients)) < ACCURACY.get(problem.name, NUMERICAL)
 
 
-def test_a_wrong_coefficient_does_not(solved, residual_size):
+def test_a_wrong_coefficient_has_a_larger_residual(solved, residual_size):
     problem = solved[0]
     right = residual_size(dict(problem.coefficients))
     for name, value in problem.coefficients.items():
@@ -119,8 +119,8 @@ HARD = [name for name, problem in ALL.items() if problem.conditions == "hard"]
 def test_hard_conditions_hold_for_any_parameters(untrained, name):
     problem = ALL[name]
     model = untrained(problem, 3, kd.MLP((6,)))
-    # other coefficients than the problem's own: the ansatz follows them
-    coefficients = {name: 1.3 * value for name, value in model.coefficients.items()}
+    # The ansatz uses the coefficients of the model, not those of the problem.
+    coefficients = {coefficient: 1.3 * value for coefficient, value in model.coefficients.items()}
     u = replace(model, coefficients=coefficients).field
 
     @jax.jit
@@ -130,11 +130,11 @@ def test_hard_conditions_hold_for_any_parameters(untrained, name):
             for name, term in problem.terms.items()
         }
 
-    misfit = misfits(jax.random.key(1))
+    values = misfits(jax.random.key(1))
     for term_name in problem.enforced:
-        assert float(jnp.max(jnp.abs(misfit[term_name]))) < 1e-12, term_name
-    assert np.all(np.isfinite(misfit["residual"]))
-    assert root_mean_square(misfit["residual"]) > 1e-3  # the equation itself is left to training
+        assert float(jnp.max(jnp.abs(values[term_name]))) < 1e-12, term_name
+    assert np.all(np.isfinite(values["residual"]))
+    assert root_mean_square(values["residual"]) > 1e-3  # only training satisfies the equation
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -187,15 +187,15 @@ def test_periodic_embedding():
 
 @pytest.mark.parametrize(("name", "axes"), [("allen_cahn", (1,)), ("taylor_green", (1, 2))])
 def test_embeddings_of_periodic_problems(untrained, name, axes):
-    """Whatever the parameters, u is the same a period further, and so are its slopes."""
+    """For any parameters, u and its slopes are periodic."""
     problem = ALL[name]
     u = untrained(problem, 5, kd.MLP((6,))).field
-    both = jax.jit(lambda z: (u(z), jax.jacfwd(u)(z)))
+    value_and_slopes = jax.jit(lambda z: (u(z), jax.jacfwd(u)(z)))
     z = jnp.asarray(problem.lower) + 0.3
     for axis in axes:
         across = z.at[axis].add(problem.upper[axis] - problem.lower[axis])
-        for here, there in zip(both(z), both(across), strict=True):
-            np.testing.assert_allclose(here, there, atol=1e-11)
+        for value, shifted in zip(value_and_slopes(z), value_and_slopes(across), strict=True):
+            np.testing.assert_allclose(value, shifted, atol=1e-11)
 
 
 def test_problem_errors(heat):
@@ -224,7 +224,7 @@ def test_burgers_quadrature_has_converged(nu):
 
 
 def test_burgers_quadrature_at_a_smaller_viscosity():
-    """ν three times smaller makes the integrand √3 times narrower: as many nodes give fewer digits, still plenty."""
+    """For ν three times smaller the integrand is √3 times narrower. As many nodes give fewer digits, but enough."""
     z = jnp.asarray(SPACE_TIME.reshape(-1, 2))
     few, many = (jax.jit(jax.vmap(burgers({"nu": 0.001}, nodes)))(z) for nodes in (160, 320))
     np.testing.assert_allclose(few, many, rtol=0, atol=1e-8)
@@ -241,12 +241,12 @@ def test_burgers_against_adaptive_quadrature(t, x):
     assert float(burgers({"nu": nu})(jnp.array([t, x]))[0]) == pytest.approx(top / bottom, abs=1e-9)
 
 
-def test_burgers_begins_as_a_sine_and_stays_odd():
+def test_burgers_starts_as_a_sine_and_remains_odd():
     u = jax.jit(jax.vmap(burgers({"nu": 0.01 / np.pi})))
     x = np.linspace(-1, 1, 41)
     at = lambda t, x: np.asarray(u(jnp.asarray(np.stack([np.full_like(x, t), x], axis=1))))[:, 0]
     np.testing.assert_allclose(at(0.0, x), -np.sin(np.pi * x), atol=1e-14)
-    # u = u₀ + t (ν u₀'' − u₀ u₀') + O(t²): at t = 1e-6 the rest is below 1e-10.
+    # u = u₀ + t (ν u₀'' − u₀ u₀') + O(t²), where O(t²) is below 1e-10 at t = 1e-6.
     slope = 0.01 * np.pi * np.sin(np.pi * x) - np.pi * np.sin(np.pi * x) * np.cos(np.pi * x)
     np.testing.assert_allclose(at(1e-6, x), -np.sin(np.pi * x) + 1e-6 * slope, atol=1e-10)
     np.testing.assert_allclose(at(0.7, x), -at(0.7, -x), atol=1e-12)
@@ -257,23 +257,24 @@ def test_burgers_begins_as_a_sine_and_stays_odd():
 
 
 def call(t, s, sigma, r):
-    """The library's call at one point."""
+    """The value of the call at one point, from the reference."""
     reference = ALL["black_scholes"].reference({"sigma": sigma, "r": r})
     return float(reference(jnp.array([t, s]))[0])
 
 
 @pytest.mark.parametrize(("sigma", "r"), [(0.2, 0.05), (0.1, 0.0), (0.5, 0.1)])
 def test_black_scholes_is_a_discounted_expectation(sigma, r):
-    """V = e^{−rτ} E[max(S_T − 1, 0)] with log S_T normal, by quadrature; a put by the same way gives parity."""
+    """V = e^{−rτ} E[max(S_T − 1, 0)] with log S_T normal, by quadrature. The put, computed alike, checks the parity."""
     for t, s in [(0.0, 1.0), (0.5, 0.8), (0.9, 1.1), (0.2, 2.9)]:
         tau = 1 - t
-        law = norm(np.log(s) + (r - sigma**2 / 2) * tau, sigma * np.sqrt(tau))
-        ends = (law.mean() - 12 * law.std(), law.mean() + 12 * law.std())
+        distribution = norm(np.log(s) + (r - sigma**2 / 2) * tau, sigma * np.sqrt(tau))
+        mean, deviation = distribution.mean(), distribution.std()
         price, put = (
             np.exp(-r * tau)
             * quad(
-                lambda x, sign=sign, law=law: max(sign * (np.exp(x) - 1), 0) * law.pdf(x),
-                *ends,
+                lambda x, sign=sign, pdf=distribution.pdf: max(sign * (np.exp(x) - 1), 0) * pdf(x),
+                mean - 12 * deviation,
+                mean + 12 * deviation,
                 points=[0.0],
                 epsabs=1e-13,
             )[0]
@@ -296,13 +297,13 @@ def test_black_scholes_limits():
         assert np.all(prices <= spots)
         assert np.all(np.diff(prices) >= 0)
         assert np.all(np.diff(prices, 2) >= -1e-14)  # convex
-    # no volatility: the forward's intrinsic value
+    # With almost no volatility, the value is the intrinsic value of the forward.
     assert call(0.5, 1.2, 1e-4, r) == pytest.approx(1.2 - np.exp(-r / 2), abs=1e-12)
     assert call(0.5, 0.8, 1e-4, r) == pytest.approx(0.0, abs=1e-12)
 
 
 def test_black_scholes_delta():
-    """V_S = Φ(d₁), also by differentiating the reference."""
+    """The derivative of the reference is V_S = Φ(d₁)."""
     reference = ALL["black_scholes"].reference({"sigma": 0.3, "r": 0.02})
     s, tau = 1.1, 0.75
     d1 = (np.log(s) + (0.02 + 0.045) * tau) / (0.3 * np.sqrt(tau))
@@ -326,7 +327,7 @@ def test_taylor_green():
     np.testing.assert_allclose(at(0.0)[:, 1], np.sin(x) * np.cos(y), atol=1e-15)
     energy = [np.mean(at(t)[:, :2] ** 2) for t in (0.0, 0.8)]
     assert energy[1] / energy[0] == pytest.approx(np.exp(-4 * nu * 0.8), rel=1e-12)
-    # Δp = −(uₓ² + 2 u_y vₓ + v_y²): the pressure follows from the velocity
+    # Δp = −(uₓ² + 2 u_y vₓ + v_y²) determines the pressure.
     z = jnp.array([0.4, 0.9, 2.1])
     slopes = jax.jacfwd(reference)(z)
     source = -(slopes[0, 1] ** 2 + 2 * slopes[0, 2] * slopes[1, 1] + slopes[1, 2] ** 2)

@@ -1,4 +1,4 @@
-"""What a newcomer writes: plain terms, soft conditions, weights of one, the default stages. Each reaches 1e-5."""
+"""Problems as a new user writes them: plain terms, soft conditions, weights of one, the default stages."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ SQUARE = ((0.0, 0.0), (1.0, 1.0))
 
 
 def advection_diffusion():
-    """uₜ + a uₓ = D uₓₓ: a Gaussian carried to the right while it spreads."""
+    """uₜ + a uₓ = D uₓₓ: a Gaussian that moves to the right and spreads."""
 
     def exact(c):
         def u(z):
@@ -25,7 +25,7 @@ def advection_diffusion():
         _, u_x, u_xx = kd.two_derivatives(u, z, 1)
         return kd.derivative(u, 0)(z) + c["speed"] * u_x - c["diffusivity"] * u_xx
 
-    given = kd.dirichlet(lambda z, c: exact(c)(z))
+    condition = kd.dirichlet(lambda z, c: exact(c)(z))
     return kd.Problem(
         name="advection_diffusion",
         axes=("t", "x"),
@@ -35,8 +35,8 @@ def advection_diffusion():
         coefficients={"speed": 0.4, "diffusivity": 0.01},
         terms={
             "residual": kd.Term(kd.box(*SQUARE), residual),
-            "initial": kd.Term(kd.box((0, 0), (0, 1)), given, count=128),
-            "boundary": kd.Term(kd.faces(*SQUARE, axes=(1,)), given, count=128),
+            "initial": kd.Term(kd.box((0, 0), (0, 1)), condition, count=128),
+            "boundary": kd.Term(kd.faces(*SQUARE, axes=(1,)), condition, count=128),
         },
         reference=exact,
     )
@@ -47,8 +47,8 @@ def nonlinear_poisson():
     exact = lambda z: (jnp.sin(jnp.pi * z[X]) * jnp.sin(jnp.pi * z[Y]))[None]
 
     def residual(u, z, c):
-        wanted = -2 * jnp.pi**2 * exact(z) - exact(z) ** 3
-        return kd.laplacian(u, (X, Y))(z) - u(z) ** 3 - wanted
+        source = -2 * jnp.pi**2 * exact(z) - exact(z) ** 3
+        return kd.laplacian(u, (X, Y))(z) - u(z) ** 3 - source
 
     return kd.Problem(
         name="nonlinear_poisson",
@@ -65,19 +65,19 @@ def nonlinear_poisson():
 
 
 def pendulum():
-    """θ' = ω, ω' = −θ − ω/5: a damped oscillation, two unknowns of one variable."""
+    """θ' = ω, ω' = −θ − ω/5: a damped oscillation with two unknowns of one variable."""
 
     def residual(u, z, c):
         slope = kd.derivative(u, 0)(z)
         return jnp.stack([slope[0] - u(z)[1], slope[1] + u(z)[0] + c["friction"] * u(z)[1]])
 
     def exact(c):
-        decay, turn = c["friction"] / 2, jnp.sqrt(1 - c["friction"] ** 2 / 4)
+        decay, frequency = c["friction"] / 2, jnp.sqrt(1 - c["friction"] ** 2 / 4)
 
         def u(z):
-            swing = jnp.exp(-decay * z[0])
-            cosine, sine = jnp.cos(turn * z[0]), jnp.sin(turn * z[0])
-            return jnp.stack([swing * (cosine + decay / turn * sine), -swing * sine / turn])
+            amplitude = jnp.exp(-decay * z[0])
+            cosine, sine = jnp.cos(frequency * z[0]), jnp.sin(frequency * z[0])
+            return jnp.stack([amplitude * (cosine + decay / frequency * sine), -amplitude * sine / frequency])
 
         return u
 
@@ -98,9 +98,9 @@ def pendulum():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [advection_diffusion, nonlinear_poisson, pendulum])
-def test_defaults_reach_1e5(make):
-    problem = make()
+@pytest.mark.parametrize("make_problem", [advection_diffusion, nonlinear_poisson, pendulum])
+def test_defaults_reach_1e5(make_problem):
+    problem = make_problem()
     model = kd.train_teacher(problem, jax.random.key(0), network=kd.MLP((14, 14)), progress=False)
     assert kd.diagnose(model.training) == ()
     assert kd.evaluate(model).relative_l2 <= 1e-5

@@ -1,3 +1,3 @@
-"""Errors of models: measured against a reference, bounded, estimated, drawn."""
+"""Errors of models: measured against a reference, bounded, estimated and plotted."""
 
 from . import plots as plots

@@ -1,101 +1,92 @@
-"""How wrong a model is at most, or about, from its residuals alone: no reference solution is asked."""
+"""``error_estimate``: a bound on a model's error, or an estimate, from its residuals alone."""
 
 from dataclasses import replace
-from typing import Literal
-
-import numpy as np
 
 from ..models.grids import reference_values
 from ..models.model import Model
-from . import correction as _correction
-from .estimates import ErrorEstimate, NoBound, Norm
-from .norms import as_estimate, at_points, field_value, pointwise_error, scalar_coefficients
+from . import correction
+from .estimates import ErrorEstimate, Kind, NoBound, Norm
+from .norms import at_points, field_value, make_estimate, pointwise_error, scalar_coefficients
 
 
-def error_estimate(
-    model: Model, *, teacher: Model | None = None, method: Literal["bound", "estimate"] = "bound"
-) -> ErrorEstimate:
-    """A bound on a model's error where a theorem gives one, and an estimate elsewhere.
+def error_estimate(model: Model, *, teacher: Model | None = None, method: Kind = "bound") -> ErrorEstimate:
+    """A bound on a model's error if a theorem provides one, and an estimate otherwise.
 
     Args:
-        model: what to judge; its residuals are evaluated in float64.
-        teacher: a model of the same problem and coefficients, better as a rule. Then also, in the same norm,
+        model: the model; its residuals are evaluated in float64.
+        teacher: a model of the same problem and coefficients, usually a more accurate one. The triangle inequality
 
-                ‖student − u‖ ≤ ‖teacher − u‖ + ‖student − teacher‖,
+                ‖student − u‖ ≤ ‖teacher − u‖ + ‖student − teacher‖
 
-            the teacher's bound and the measured distance, and the smaller of the two counts (parts 'own', 'teacher',
-            'distance').
-        method: ``"estimate"`` trains a correction on top of the model (seconds) also where there is a bound; other
-            problems have that alone.
+            then gives a second result in the same norm, from the teacher's bound and the measured distance, and the
+            smaller one is returned (parts 'own', 'teacher', 'distance').
+        method: ``"estimate"`` trains a correction of the model (seconds) even if there is a bound; it is the only
+            method for problems without one.
 
     Returns:
-        ``ErrorEstimate``; ``true_error(model, estimate.norm)`` is what it bounds, where a reference is known.
+        ``ErrorEstimate``. ``true_error(model, estimate.norm)`` is the error that it refers to, if there is a reference.
 
     Raises:
-        ValueError: an unknown method, a teacher of another problem or other coefficients, a model that is not finite.
+        ValueError: an unknown method, a teacher of another problem or with other coefficients, or a model or residual
+            that is not finite.
     """
     if method not in ("bound", "estimate"):
         raise ValueError(f"error_estimate: method={method!r} is unknown; use 'bound' or 'estimate'")
     if teacher is None:
-        return _alone(model, method)
+        return _estimate_alone(model, method)
     _check_teacher(model, teacher)
-    own, taught = _alone(model, method), _alone(teacher, method)
-    if own.kind == "bound" and taught.kind == "estimate":
+    own, via_teacher = _estimate_alone(model, method), _estimate_alone(teacher, method)
+    if own.kind == "bound" and via_teacher.kind == "estimate":
         return own
-    distance = _distance(model, teacher, taught.norm)
-    through = taught.value + distance
-    # Numbers of different norms are not compared: the bound goes before the estimate.
-    better = own.kind != taught.kind or through < own.value
-    parts = {"teacher": taught.value, "distance": distance}
-    if own.kind == taught.kind:
+    distance = _distance(model, teacher, via_teacher.norm)
+    value = via_teacher.value + distance
+    # Numbers in different norms cannot be compared; a bound is preferred to an estimate.
+    smaller = own.kind != via_teacher.kind or value < own.value
+    parts = {"teacher": via_teacher.value, "distance": distance}
+    if own.kind == via_teacher.kind:
         parts = {"own": own.value, **parts}
-    if not better:
+    if not smaller:
         return replace(own, parts=own.parts | parts)
-    said = (*taught.assumptions, "the distance from student to teacher is measured on dense samples")
-    return as_estimate(model, taught.norm, through, taught.kind, said, taught.parts | parts)
+    assumptions = (*via_teacher.assumptions, "the distance between student and teacher is measured on dense samples")
+    return make_estimate(model, via_teacher.norm, value, via_teacher.kind, assumptions, via_teacher.parts | parts)
 
 
 def true_error(model: Model, norm: Norm) -> float:
-    """‖û − u‖ in the norm of an ``ErrorEstimate``, by the problem's reference.
+    """‖û − u‖ in the norm of an ``ErrorEstimate``, from the problem's reference.
 
     Raises:
-        ValueError: the problem has none.
+        ValueError: the problem has no reference.
     """
     z = norm.samples(model.problem)
-    coefficients = scalar_coefficients(model)
-    exact = reference_values(model.problem, coefficients, z.reshape(-1, z.shape[-1]))
+    exact = reference_values(model.problem, scalar_coefficients(model), z.reshape(-1, z.shape[-1]))
     return norm.size(pointwise_error(model, z, exact.reshape(*z.shape[:2], -1)))
 
 
-def _alone(model: Model, method: str) -> ErrorEstimate:
+def _estimate_alone(model: Model, method: Kind) -> ErrorEstimate:
+    """The bound or estimate without a teacher."""
     problem = model.problem
     if method == "estimate":
-        return _correction.estimate(model, "asked for")
+        return correction.estimate(model, "an estimate was requested")
     if problem.bound is None:
-        of = f"a family of problem {problem.name!r}" if problem.family else f"problem {problem.name!r}"
-        return _correction.estimate(model, f"no bound is known for {of}")
+        what = f"a family of problem {problem.name!r}" if problem.family else f"problem {problem.name!r}"
+        return correction.estimate(model, f"no bound is known for {what}")
     try:
         return problem.bound(model)
-    except NoBound as why:
-        return _correction.estimate(model, str(why))
+    except NoBound as reason:
+        return correction.estimate(model, str(reason))
 
 
 def _check_teacher(model: Model, teacher: Model) -> None:
-    ours, its = model.problem, teacher.problem
-    if (ours.name, ours.axes, ours.fields, ours.lower, ours.upper) != (
-        its.name,
-        its.axes,
-        its.fields,
-        its.lower,
-        its.upper,
-    ):
-        raise ValueError(f"error_estimate: the teacher solves {its.name!r}; the model solves {ours.name!r}")
-    if scalar_coefficients(model) != scalar_coefficients(teacher):
+    names = ("name", "axes", "fields", "lower", "upper")
+    if any(getattr(model.problem, name) != getattr(teacher.problem, name) for name in names):
         raise ValueError(
-            f"error_estimate: the teacher has coefficients {scalar_coefficients(teacher)}; the model has {scalar_coefficients(model)}"
+            f"error_estimate: the teacher solves {teacher.problem.name!r}, but the model solves {model.problem.name!r}"
         )
+    own, other = scalar_coefficients(model), scalar_coefficients(teacher)
+    if own != other:
+        raise ValueError(f"error_estimate: the teacher has coefficients {other}, but the model has {own}")
 
 
 def _distance(model: Model, other: Model, norm: Norm) -> float:
     z = norm.samples(model.problem)
-    return norm.size(pointwise_error(model, z, np.asarray(at_points(other, field_value, z))))
+    return norm.size(pointwise_error(model, z, at_points(other, field_value, z)))

@@ -1,4 +1,4 @@
-"""What is said of a model's error without knowing the solution: a number, the norm it is in, and what it rests on."""
+"""``ErrorEstimate``: the size of a model's error without the solution, its norm, and its assumptions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ Kind = Literal["bound", "estimate"]
 
 @dataclass(frozen=True)
 class Norm:
-    """A size of a field, taken over samples of the domain.
+    """The size of a field, computed from samples of the domain.
 
     Attributes:
-        name: what it is called.
-        samples: ``problem -> z (t, n, d)``: t times with n points each, which count alike; without time, t = 1.
-        size: lengths |e| at the samples (t, n) -> the norm.
+        name: a description.
+        samples: ``problem -> z (t, n, d)``: t times with n points each, all with equal weight; t = 1 without time.
+        size: ``|e| at the samples (t, n) -> norm``.
     """
 
     name: str
@@ -29,15 +29,15 @@ class Norm:
 
 @dataclass(frozen=True)
 class ErrorEstimate:
-    """How large a model's error is at most (``kind="bound"``) or about (``kind="estimate"``).
+    """An upper bound on a model's error (``kind="bound"``) or its approximate size (``kind="estimate"``).
 
     Attributes:
-        value: of ‖û − u‖, û the model and u the solution, of the fields ``Problem.headline`` names, in their units.
+        value: ‖û − u‖ with the model û and the solution u, over the fields of ``Problem.headline``, in their units.
         relative: value / ‖û‖ in the same norm.
-        norm: which norm; ``true_error`` takes it.
-        kind: a bound follows from a theorem and the assumptions, an estimate is a guess that has been tested.
-        assumptions: what it rests on, a sentence each.
-        parts: the numbers it is made of.
+        norm: the norm, which ``true_error`` accepts.
+        kind: a bound follows from a theorem and the assumptions; an estimate is heuristic.
+        assumptions: one sentence each.
+        parts: the contributions to the value.
     """
 
     value: float
@@ -60,4 +60,4 @@ class ErrorEstimate:
 
 
 class NoBound(ValueError):
-    """Raised by ``Problem.bound`` for a model its theorem does not cover, with the reason."""
+    """Raised by ``Problem.bound``, with the reason, for a model that its theorem does not cover."""

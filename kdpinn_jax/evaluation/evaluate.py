@@ -36,11 +36,11 @@ def evaluate(model: Model, *, predict: Callable[[ArrayLike], ArrayLike] | None =
     if problem.reference is not None:
         coefficients = hashable(model.coefficients)
         regions = {"domain": (problem.lower, problem.upper)} | {
-            name: _beyond(problem, share) for name, share in EXTRAPOLATION.items()
+            name: _extension(problem, fraction) for name, fraction in EXTRAPOLATION.items()
         }
         for region, (lower, upper) in regions.items():
             z, exact = reference_on_grid(problem, coefficients, lower, upper, grid_counts(problem))
-            if np.isfinite(exact).all():  # a reference that ends at the domain's edge is NaN beyond it
+            if np.isfinite(exact).all():  # a reference may be NaN outside the domain
                 u = np.asarray(call(z.astype(model.dtype)), np.float64)
                 errors[region] = compute_errors(problem, u, exact)
                 if region == "domain" and problem.family:
@@ -67,10 +67,10 @@ def _family_members(
     return tuple(sorted(members, key=lambda member: -member.errors.relative_l2))
 
 
-def _beyond(problem: Problem, share: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Corners of the extension."""
+def _extension(problem: Problem, fraction: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The lower and upper corner of the region to the right of the domain."""
     lower, upper, last = list(problem.lower), list(problem.upper), problem.coordinates - 1
-    lower[last], upper[last] = upper[last], upper[last] + share * (upper[last] - lower[last])
+    lower[last], upper[last] = upper[last], upper[last] + fraction * (upper[last] - lower[last])
     return tuple(lower), tuple(upper)
 
 

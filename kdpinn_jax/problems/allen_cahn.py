@@ -26,11 +26,12 @@ def initial_value(x):
 
 
 def rounding(t, x, diffusivity):
-    """The change that diffusion alone makes to the kink 2ξ of the initial value, with ξ the distance to x = ±1, w = √(4Dt):
+    """The change that diffusion alone makes to the kink 2ξ of the initial value:
 
         2 (ξ erf(ξ/w) + w/√π e^{−ξ²/w²} − ξ),
 
-    which is the mean of 2|ξ + √(2Dt) Z| − 2ξ over a standard normal Z, and zero at t = 0.
+    with ξ the distance to x = ±1 and w = √(4Dt). It is the mean of 2|ξ + √(2Dt) Z| − 2ξ over a standard normal Z, and
+    zero at t = 0.
     """
     xi = 1 - jnp.abs(x - 2 * jnp.round(x / 2))
     later = t > 0
@@ -54,23 +55,10 @@ def ansatz(net, z, c):
     return initial(z, c) + rounding(z[T], z[X:], c["diffusivity"]) + z[T] * net(z)
 
 
-def reference(c):
-    """A spectral solution. See ``references.allen_cahn``."""
-    from .references.allen_cahn import allen_cahn as solution  # it imports this definition
-
-    return solution(c)
-
-
-def bound(model):
-    """A bound on a model's error, by comparison with a larger solution. See ``bounds.allen_cahn``."""
-    from .bounds.allen_cahn import bound as bound_of  # it imports this definition
-
-    return bound_of(model)
-
-
 #: uₜ = D uₓₓ + r (u − u³) on t ∈ [0, 1], x ∈ [−1, 1] periodic, u(0, x) = x² cos πx, D = 1e-4, r = 5. Walls are √(2D/r)
 #: wide (0.006); a smaller D requires more points there. The initial value has a kink at x = ±1, which a hard condition
-#: without the rounding would preserve for all t. Source: Raissi, Perdikaris & Karniadakis (2019), section 4.1.2; Allen & Cahn (1979).
+#: without the rounding would preserve for all t. Source: Raissi, Perdikaris & Karniadakis (2019), section 4.1.2; Allen
+#: & Cahn (1979).
 allen_cahn = Problem(
     name="allen_cahn",
     axes=("t", "x"),
@@ -87,6 +75,4 @@ allen_cahn = Problem(
     embed=embed,
     ansatz=ansatz,
     enforced=("initial", "boundary"),
-    reference=reference,
-    bound=bound,
 )

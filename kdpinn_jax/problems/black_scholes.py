@@ -35,31 +35,34 @@ def upper_value(z, c):
 def upper_end(t, c):
     """V(t, 3) at times (n,). P(t) = e^{−rτ} Φ(−d₂) − 3 Φ(−d₁), with Φ from erf, which is cheaper than norm.cdf."""
     tau, sigma, r = 1 - t, c["sigma"], c["r"]
-    alive = tau > 0
-    width = sigma * jnp.sqrt(jnp.where(alive, tau, 1.0))
+    before_maturity = tau > 0
+    width = sigma * jnp.sqrt(jnp.where(before_maturity, tau, 1.0))
     d1 = (math.log(UPPER[S]) + (r + sigma**2 / 2) * tau) / width
-    below = lambda d: 0.5 - 0.5 * erf(d / math.sqrt(2))
+    tail = lambda d: 0.5 - 0.5 * erf(d / math.sqrt(2))
     discount = jnp.exp(-r * tau)
-    put = discount * below(d1 - width) - UPPER[S] * below(d1)
-    return UPPER[S] - discount + jnp.where(alive, put, 0.0)
+    put = discount * tail(d1 - width) - UPPER[S] * tail(d1)
+    return UPPER[S] - discount + jnp.where(before_maturity, put, 0.0)
 
 
 def bachelier(t, s, c):
     """E[max(F + σ√τ ξ, 0)] = F Φ(F/w) + w φ(F/w), F = s − e^{−rτ}, w = σ√τ, τ = 1 − t.
 
-    It equals the pay-off at maturity and is smooth before, with the same kink as the exact value. The forward F includes
-    the interest. Source: Bachelier (1900).
+    It equals the pay-off at maturity, is smooth before, and has the kink of the exact value. F includes the interest.
+    Source: Bachelier (1900).
     """
     tau = 1 - t
     forward = s - jnp.exp(-c["r"] * tau)
-    alive = tau > 0
-    width = c["sigma"] * jnp.sqrt(jnp.where(alive, tau, 1.0))
+    before_maturity = tau > 0
+    width = c["sigma"] * jnp.sqrt(jnp.where(before_maturity, tau, 1.0))
     price = forward * norm.cdf(forward / width) + width * norm.pdf(forward / width)
-    return jnp.where(alive, price, jnp.maximum(forward, 0.0))
+    return jnp.where(before_maturity, price, jnp.maximum(forward, 0.0))
 
 
 def ansatz(net, z, c):
-    """V = lift + τ S (3 − S) N(t, S). The lift is Bachelier's price, corrected linearly in S to be exact at S = 0 and 3."""
+    """V = lift + τ S (3 − S) N(t, S).
+
+    The lift is Bachelier's price with a correction that is linear in S, which makes it exact at both ends.
+    """
     t, s = z[:1], z[1:]
     low, high = bachelier(t, jnp.zeros_like(s), c), bachelier(t, jnp.full_like(s, UPPER[S]), c)
     share = s / UPPER[S]
@@ -67,24 +70,10 @@ def ansatz(net, z, c):
     return lift + (1 - t) * s * (UPPER[S] - s) * net(z)
 
 
-def reference(c):
-    """The closed form. See ``references.black_scholes``."""
-    from .references.black_scholes import black_scholes as solution  # it imports this definition
-
-    return solution(c)
-
-
-def bound(model):
-    """A bound on a model's error, by the maximum principle. See ``bounds.black_scholes``."""
-    from .bounds.black_scholes import bound as bound_of  # it imports this definition
-
-    return bound_of(model)
-
-
-#: V_t + ½σ²S²V_SS + rSV_S − rV = 0 on t ∈ [0, 1], S ∈ [0, 3], V(1, S) = max(S − 1, 0), V(t, 0) = 0,
-#: V(t, 3) = 3 − e^{−r(1−t)} + P(t), with P the put's value there: 3e-10 at σ = 0.2, where it could be left out, and 4e-3
-#: at σ = 0.5. Prices are in units of the strike, times in years. Usual values of σ are 0.1 to 0.5; below σ ≈ 0.1 the kink
-#: of the pay-off requires the lift. Source: Black & Scholes (1973), eq. 7.
+#: V_t + ½σ²S²V_SS + rSV_S − rV = 0 on t ∈ [0, 1], S ∈ [0, 3], V(1, S) = max(S − 1, 0), V(t, 0) = 0, V(t, 3) = 3 −
+#: e^{−r(1−t)} + P(t), with P the put's value there: 3e-10 at σ = 0.2, where it could be left out, and 4e-3 at σ = 0.5.
+#: Prices are in units of the strike, times in years. Usual values of σ are 0.1 to 0.5; below σ ≈ 0.1 the kink of the
+#: pay-off requires the lift. Source: Black & Scholes (1973), eq. 7.
 black_scholes = Problem(
     name="black_scholes",
     axes=("t", "S"),
@@ -101,6 +90,4 @@ black_scholes = Problem(
     weights={"terminal": 10.0, "lower_boundary": 10.0, "upper_boundary": 10.0},
     ansatz=ansatz,
     enforced=("terminal", "lower_boundary", "upper_boundary"),
-    reference=reference,
-    bound=bound,
 )

@@ -43,20 +43,6 @@ def ansatz(net, z, c):
     return initial(z, c) + z[T] * (1 - x**2) * x / even_coordinate(x) * net(z)
 
 
-def reference(c):
-    """The exact solution, by the Cole–Hopf transformation. See ``references.burgers``."""
-    from .references.burgers import burgers as solution  # it imports this definition
-
-    return solution(c)
-
-
-def bound(model):
-    """A bound on a model's error, by L¹ contraction. See ``bounds.burgers``."""
-    from .bounds.burgers import bound as bound_of  # it imports this definition
-
-    return bound_of(model)
-
-
 #: uₜ + u uₓ = ν uₓₓ on t ∈ [0, 1], x ∈ [−1, 1], u(0, x) = −sin πx, u(t, ±1) = 0. ν = 0.01/π gives a shock of width
 #: about 0.01 at x = 0 from t ≈ 1/π; a smaller ν requires more points there. Source: Raissi, Perdikaris & Karniadakis
 #: (2019), Appendix A; reference by Cole (1951) and Hopf (1950).
@@ -76,6 +62,4 @@ burgers = Problem(
     embed=embed,
     ansatz=ansatz,
     enforced=("initial", "boundary"),
-    reference=reference,
-    bound=bound,
 )

@@ -26,12 +26,12 @@ def bump(distance, width):
 
 
 def initial_value(x):
-    """(u, w) at t = 0: at rest, except for an excited region around x = 0.25 and a refractory region behind it, around 0.05.
+    """(u, w) at t = 0: at rest except for an excited region around x = 0.25 and a refractory one around x = 0.05.
 
     u = −1.2 + 3.2 e^{(cos 2π(x − 0.25) − 1)/0.4}, w = −0.625 + 1.3 e^{(cos 2π(x − 0.05) − 1)/0.4}.
 
-    3.2 raises u to 2, the upper root of u − u³/3 = w at rest. 1.3 raises w above 2/3, where that root vanishes, so that
-    u must fall there and the pulse travels in one direction.
+    3.2 raises u to 2, the upper root of u − u³/3 = w at rest. 1.3 raises w behind it above 2/3, where that root
+    vanishes, so that u must fall there and the pulse travels in one direction.
     """
     return jnp.stack([REST[0] + 3.2 * bump(x - 0.25, 0.4), REST[1] + 1.3 * bump(x - 0.05, 0.4)])
 
@@ -56,11 +56,12 @@ def initial(z, c):
 
 
 def ansatz(net, z, c):
-    """(u, w) = (u₀, w₀)(x − st) + (1 − e^{−t/ε}, t) N(t, x − st): the initial state, transported at the speed s of the
-    pulse, plus the network as a function of the co-moving coordinate.
+    """(u, w) = (u₀, w₀)(x − st) + (1 − e^{−t/ε}, t) N(t, x − st).
 
-    Without the transport training fails: in the least-squares sense it costs little if the pulse dies in a thin layer
-    after t = 0, or remains excited where it should recover. With it training starts near the pulse.
+    The initial state is transported at the speed s of the pulse, and the network is a function of the co-moving
+    coordinate. Without the transport, training fails: in the least-squares sense it costs little if the pulse dies in a
+    thin layer after t = 0, or remains excited where it should recover. With the transport, training starts near the
+    pulse.
     """
     t = z[T]
     moving = jnp.stack([t, z[X] - SPEED * jnp.sqrt(c["diffusivity"] / c["epsilon"]) * t])
@@ -68,20 +69,13 @@ def ansatz(net, z, c):
     return initial_value(moving[X]) + rise * net(moving)
 
 
-def reference(c):
-    """A spectral solution. See ``references.fitzhugh_nagumo``."""
-    from .references.fitzhugh_nagumo import fitzhugh_nagumo as solution  # it imports this definition
-
-    return solution(c)
-
-
 #: uₜ = D uₓₓ + (u − u³/3 − w)/ε, wₜ = u + β − γ w on t ∈ [0, 1.4], x ∈ [0, 1] periodic. Two time scales: u switches
-#: within a few ε = 0.03, and w recovers in about 1. The front and the back are therefore steep, a few √(Dε) = 0.024, and
-#: the pulse is long. Its speed is about √(D/ε): for D ≥ 0.04 it meets its own wake and dies. A smaller ε makes it steeper
-#: and faster and requires more points; with ε ≥ 0.15, or β ≥ 1.1, it fades before it has gone round. β and γ (FitzHugh's)
-#: determine the rest state; the pulse exists from β = 0.3 to 0.9 and γ = 0.5 to 1.3. The initial state does not depend
-#: on any of them.
-#: Source: FitzHugh (1961), his x being −u and his c² 1/ε; Nagumo, Arimoto & Yoshizawa (1962) for the diffusion.
+#: within a few ε = 0.03, and w recovers in about 1. The front and the back are therefore steep, a few √(Dε) = 0.024,
+#: and the pulse is long. Its speed is about √(D/ε): for D ≥ 0.04 it meets its own wake and dies. A smaller ε makes it
+#: steeper and faster and requires more points; with ε ≥ 0.15, or β ≥ 1.1, it fades before it completes a turn. β and γ
+#: (FitzHugh's) determine the rest state; the pulse exists from β = 0.3 to 0.9 and γ = 0.5 to 1.3. The initial state
+#: does not depend on any of them. Source: FitzHugh (1961), his x being −u and his c² 1/ε; Nagumo, Arimoto & Yoshizawa
+#: (1962) for the diffusion.
 fitzhugh_nagumo = Problem(
     name="fitzhugh_nagumo",
     axes=("t", "x"),
@@ -98,6 +92,5 @@ fitzhugh_nagumo = Problem(
     embed=periodic_embedding(LOWER, UPPER, axes=(X,)),
     ansatz=ansatz,
     enforced=("initial", "periodic"),
-    reference=reference,
     headline=("pulse", ("u", "w")),
 )

@@ -39,10 +39,10 @@ def initial_value(x):
 def residual(u, z, c):
     """uₜ + u uₓ + uₓₓ + ν uₓₓₓₓ = 0.
 
-    The fourth derivative is ``two_derivatives`` of (u, uₓₓ). On one core, the Jacobian at 2048 points for 981 parameters
-    then takes 50 ms and compiles in 3.4 s; it takes 64 ms and 4.7 s by composing ``derivative``, and 73 ms and 3.1 s by
-    ``jax.experimental.jet``. A second field w = uₓₓ lowers the order but doubles the residuals: 100 Levenberg–Marquardt
-    steps end at 4e-5 after 11 s with it, and at 1e-5 after 6 s without it.
+    The fourth derivative is ``two_derivatives`` of (u, uₓₓ). The Jacobian at 2048 points for 981 parameters then takes
+    50 ms on one core and compiles in 3.4 s; it takes 64 ms and 4.7 s by composing ``derivative``, and 73 ms and 3.1 s
+    by ``jax.experimental.jet``. A second field w = uₓₓ lowers the order but doubles the residuals: 100
+    Levenberg–Marquardt steps end at 4e-5 after 11 s with it, and at 1e-5 after 6 s without it.
     """
 
     def value_and_curvature(z):
@@ -59,21 +59,14 @@ def initial(z, c):
     return initial_value(z[X])[None]
 
 
-def reference(c):
-    """A spectral solution. See ``references.kuramoto_sivashinsky``."""
-    from .references.kuramoto_sivashinsky import kuramoto_sivashinsky as solution  # it imports this definition
-
-    return solution(c)
-
-
 #: uₜ + u uₓ + uₓₓ + ν uₓₓₓₓ = 0 on t ∈ [0, 5], x ∈ [0, 22) periodic, ν = 1, from a state on the attractor: the first of
-#: the windows that ``initial_from`` chains, each a quarter of a Lyapunov time (1/0.048 ≈ 21). Errors are carried over and
-#: grow by a factor e per Lyapunov time, at times faster. At equal cost a network is ten times worse in a window twice as
-#: long, and seven times better in one half as long. The embedding enforces the period. The initial value is a soft term,
-#: because the next window has another one; weights 1 and 0.1 give the same error, and 10 a two to three times larger one,
-#: because uₓₓₓₓ makes the equation's residual large even for errors that would decay immediately. A smaller ν has shorter
-#: waves: the wavelength 2π√(2ν) grows fastest.
-#: Sources: Kuramoto & Tsuzuki (1976); Sivashinsky (1977); this period: Cvitanović, Davidchack & Siminos (2010).
+#: the windows that ``initial_from`` chains, each a quarter of a Lyapunov time (1/0.048 ≈ 21). Errors are carried over
+#: and grow by a factor e per Lyapunov time, at times faster. At equal cost a network is ten times worse in a window
+#: twice as long, and seven times better in one half as long. The embedding enforces the period. The initial value is a
+#: soft term, because the next window has another one; weights 1 and 0.1 give the same error, and 10 a two to three
+#: times larger one, because uₓₓₓₓ makes the equation's residual large even for errors that would decay immediately. A
+#: smaller ν has shorter waves: the wavelength 2π√(2ν) grows fastest. Sources: Kuramoto & Tsuzuki (1976); Sivashinsky
+#: (1977); this period: Cvitanović, Davidchack & Siminos (2010).
 kuramoto_sivashinsky = Problem(
     name="kuramoto_sivashinsky",
     axes=("t", "x"),
@@ -88,10 +81,9 @@ kuramoto_sivashinsky = Problem(
     coefficients={"viscosity": 1.0},
     embed=periodic_embedding(LOWER, UPPER, axes=(X,), harmonics=2),
     enforced=("boundary",),
-    reference=reference,
     # Two layers are better than three. On one core in float64, with LevenbergMarquardt on 1228 adaptive points, the
-    # student reaches 3e-6 … 6e-6 in 9 s and (20, 20, 20) 1.5e-5; this teacher reaches 4e-6 in 21 s and (50, 50, 50) 6e-6
-    # in 51 s.
+    # student reaches 3e-6 … 6e-6 in 9 s and (20, 20, 20) 1.5e-5; this teacher reaches 4e-6 in 21 s and (50, 50, 50)
+    # 6e-6 in 51 s.
     teacher=MLP((40, 40)),
     student=MLP((24, 24)),
 )

@@ -43,37 +43,30 @@ def step_down(s):
 
 
 def corner_velocity_and_pressure(z, reynolds):
-    """(u, v) with the values of the lid and the walls and the singular flow within WINDOW of each corner; its pressure.
+    """u, v and p: the values of the lid and the walls, and the singular flow within WINDOW of each top corner.
 
-    u = ψ_y and v = −ψₓ of ψ = Σ χ(r²) ψ_corner − (1 − Σ χ(X²)) y² (1 − y): the corner flows (``_corner_flow``) under
-    windows χ, and a cubic that moves the lid between them. p + ½|u|² is that of the corner flows under the same windows.
+    u = ψ_y and v = −ψₓ of ψ = Σ χ(r²) ψ_corner − (1 − Σ χ(X²)) y² (1 − y): the corner flows (``_corner_flow``) times
+    windows χ, and a cubic that moves the lid between them. p + ½|u|² is that of the corner flows times the windows.
     """
-    x, y = jnp.stack([z[X], 1 - z[X]]), jnp.stack([1 - z[Y], 1 - z[Y]])  # from the left corner, from the right one
-    turned = jnp.asarray([1.0, -1.0], z.dtype)  # the lid leaves the left wall and meets the right wall
+    x, y = jnp.stack([z[X], 1 - z[X]]), jnp.stack([1 - z[Y], 1 - z[Y]])  # from the left and from the right corner
+    orientation = jnp.asarray([1.0, -1.0], z.dtype)  # the lid leaves the left wall and meets the right wall
     x = jnp.where(x**2 + y**2 == 0, WINDOW, x)  # a corner belongs to the lid; its infinite pressure is left out
-    psi, psi_x, psi_y, pressure = _corner_flow.flow(x, y, reynolds * turned, jnp)
+    psi, psi_x, psi_y, pressure = _corner_flow.flow(x, y, reynolds * orientation, jnp)
     window, slope = step_down((x**2 + y**2) / WINDOW**2)
     on_lid, lid_slope = step_down(x**2 / WINDOW**2)
-    along, slope_x = 1 - jnp.sum(on_lid), -jnp.sum(turned * lid_slope * 2 * x) / WINDOW**2
+    along, slope_x = 1 - jnp.sum(on_lid), -jnp.sum(orientation * lid_slope * 2 * x) / WINDOW**2
     u = -jnp.sum(window * psi_y + slope * 2 * y / WINDOW**2 * psi) - along * (2 * z[Y] - 3 * z[Y] ** 2)
-    v = slope_x * z[Y] ** 2 * (1 - z[Y]) - jnp.sum(turned * (window * psi_x + slope * 2 * x / WINDOW**2 * psi))
+    v = slope_x * z[Y] ** 2 * (1 - z[Y]) - jnp.sum(orientation * (window * psi_x + slope * 2 * x / WINDOW**2 * psi))
     return u, v, jnp.sum(window * pressure)
 
 
 def ansatz(net, z, c):
-    """(u, v) = wall values and corner flow + 16 x (1 − x) y (1 − y) N₁₂, p = pressure of the corners + N₃ − ½|u|²."""
+    """(u, v) = wall values and corner flow + 16 x (1 − x) y (1 − y) N₁₂, p = corner pressure + N₃ − ½|u|²."""
     n = net(z)
     u, v, p = corner_velocity_and_pressure(z, c["reynolds"])
     inside = 16 * z[X] * (1 - z[X]) * z[Y] * (1 - z[Y])
     u, v = u + inside * n[0], v + inside * n[1]
     return jnp.stack([u, v, p + n[2] - (u**2 + v**2) / 2])
-
-
-def reference(c):
-    """A spectral solution. See ``references.lid_driven_cavity``."""
-    from .references.lid_driven_cavity import lid_driven_cavity as solution  # it imports this definition
-
-    return solution(c)
 
 
 #: u uₓ + v u_y = −pₓ + Δu/Re, v likewise, uₓ + v_y = 0 on (x, y) ∈ [0, 1]²; u = 1 on the lid y = 1, no slip elsewhere,
@@ -99,7 +92,6 @@ lid_driven_cavity = Problem(
     weights={"lid": 10.0, "walls": 10.0},
     ansatz=ansatz,
     enforced=("lid", "walls"),
-    reference=reference,
     headline=("velocity", ("u", "v")),
     teacher=MLP((64, 64, 64, 64, 64), "silu"),
     student=MLP((32, 32, 32), "silu"),

@@ -15,11 +15,15 @@ def load(path: str | os.PathLike[str], *, problem: Problem | None = None) -> Mod
     Args:
         path: the file.
         problem: the problem that the model solves, if it is not shipped with the library. For a parametric problem, the
-            problem that it was made from is sufficient.
+            problem from which it was derived is sufficient.
+
+    Returns:
+        The model.
 
     Raises:
-        ModelFileError: no such file, not a model file, truncated or of another format version; an unknown problem; a
-            network or domain that does not fit the problem; missing, mis-shaped or non-finite weights.
+        ModelFileError: the file does not exist, is not a model file, is truncated or has another format version; its
+            problem is unknown; its network or domain does not fit the problem; or weights are missing, have the wrong
+            shape or are not finite.
     """
 
     def find(name: str) -> Problem:

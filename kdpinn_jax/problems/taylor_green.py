@@ -37,20 +37,6 @@ def ansatz(net, z, c):
     return jnp.concatenate([start(z, c) + z[T] * n[:2], n[2:]])
 
 
-def reference(c):
-    """The exact solution. See ``references.taylor_green``."""
-    from .references.taylor_green import taylor_green as solution  # it imports this definition
-
-    return solution(c)
-
-
-def bound(model):
-    """A bound on a model's error, by the energy method. See ``bounds.taylor_green``."""
-    from .bounds.taylor_green import bound as bound_of  # it imports this definition
-
-    return bound_of(model)
-
-
 #: uₜ + u uₓ + v u_y = −pₓ + ν Δu, v likewise, uₓ + v_y = 0 on t ∈ [0, 1], (x, y) ∈ [0, 2π]² periodic, from
 #: u = −cos x sin y, v = sin x cos y; p = 0 at x = y = π/4. ν = 0.01 is Reynolds number 100 on unit length and speed;
 #: the flow is laminar at any ν, and decays more slowly for a smaller one. Source: Taylor & Green (1937).
@@ -72,8 +58,6 @@ taylor_green = Problem(
     embed=periodic_embedding(LOWER, UPPER, axes=(X, Y)),
     ansatz=ansatz,
     enforced=("initial", "periodic_x", "periodic_y"),
-    reference=reference,
-    bound=bound,
     headline=("velocity", ("u", "v")),
     teacher=MLP((64, 64, 64, 64, 64), "silu"),
     student=MLP((32, 32, 32), "silu"),

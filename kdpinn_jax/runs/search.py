@@ -208,8 +208,8 @@ def _latency(
             raise CheckpointError(f"{path} is damaged; delete {path.parent} to start again") from None
         if latency.keys() != {_TEACHER, *networks}:
             raise CheckpointError(
-                f"{path} holds the latency of other networks; repeat the original call, or delete {path.parent} to start "
-                "again"
+                f"{path} holds the latency of other networks; repeat the original call, or delete {path.parent} to "
+                "start again"
             )
         return latency
     latency = _measure_latency(teacher, networks, budget)

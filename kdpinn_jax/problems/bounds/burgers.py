@@ -1,4 +1,4 @@
-"""The error of a model of Burgers' equation, by the L¹ contraction of scalar conservation laws."""
+"""A bound on the error of a model of Burgers' equation, by the L¹ contraction of scalar conservation laws."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,11 +12,11 @@ from ...pde.derivatives import derivative
 from ...pde.problem import Problem
 from ..burgers import T, X, burgers, initial
 
-#: Times, and points in x, of the integrals; both odd, so that every other one keeps the ends.
+#: The numbers of times and of points in x. Both are odd, so that every other sample includes both ends.
 TIMES, POINTS = 129, 601
-#: Points crowd about x = 0 over this many ν: the shock is 2 ν wide and has ten points in it.
+#: The points in x concentrate around 0, within this many ν. The shock is 2 ν wide and has ten points in it.
 CORE = 5.0
-#: The first time: an ansatz may have √t in it, which has no derivative at 0.
+#: The first time. It is not 0, because an ansatz may contain √t, which has no derivative there.
 FIRST = 1e-12
 
 NORM = Norm(
@@ -26,7 +26,7 @@ NORM = Norm(
 )
 
 
-def _of_point(problem: Problem, u: Field, z: Array, c: Coefficients) -> Array:
+def _value_slopes_and_residual(problem: Problem, u: Field, z: Array, c: Coefficients) -> Array:
     """û, ûₜ, ûₓ and the residual."""
     return jnp.concatenate(
         [u(z), derivative(u, T)(z), derivative(u, X)(z), problem.terms["residual"].residual(u, z, c)]
@@ -38,34 +38,46 @@ def _initial(problem: Problem, u: Field, z: Array, c: Coefficients) -> Array:
 
 
 def bound(model: Model) -> ErrorEstimate:
-    """A bound on max over t of ½∫|û − u| dx, u the solution of uₜ + u uₓ = ν uₓₓ, u(0, x) = −sin πx, u(t, ±1) = 0.
+    """A bound on max over t of ½∫|û − u| dx, where uₜ + u uₓ = ν uₓₓ, u(0, x) = −sin πx, u(t, ±1) = 0.
 
-    Let ℓ(t, x) be linear in x with û's values at x = ±1 (zero where the ansatz has them right), v = û − ℓ, and R the
-    residual of v, which is that of û less ℓₜ + (û ℓ)ₓ − ℓ ℓₓ. Then e = v − u vanishes at the ends and
+    Let ℓ(t, x) be linear in x with the values of û at x = ±1 (zero if the ansatz enforces them), v = û − ℓ, and R the
+    residual of v, which is the residual of û minus ℓₜ + (û ℓ)ₓ − ℓ ℓₓ. Then e = v − u vanishes at both ends, and
 
         eₜ + (½(v + u) e)ₓ − ν eₓₓ = R.
 
-    Times sign e and integrated over x, the flux gives nothing and the diffusion only takes away:
+    If this is multiplied by sign e and integrated over x, the flux vanishes and the diffusion can only reduce the norm:
 
-        ‖e(t)‖₁ ≤ ‖e(0)‖₁ + ∫₀ᵗ ‖R(s)‖₁ ds,   ‖û − u‖₁ ≤ ‖ℓ‖₁ + ‖e‖₁,
+        ‖e(t)‖₁ ≤ ‖e(0)‖₁ + ∫₀ᵗ ‖R(s)‖₁ ds,   ‖û − u‖₁ ≤ ‖ℓ‖₁ + ‖e‖₁
 
-    whatever ν and however steep the shock. Source: Kružkov (1970), the L¹ contraction.
+    for any ν and any steepness of the shock.
 
-    In L², energy gives d‖e‖/dt ≤ ½ max(−ûₓ)₊ ‖e‖ + ‖R‖; at the shock −uₓ is up to 1/(2ν), and the factor is e to the
-    part 'exponent of the energy bound in L2': that is why it is not used. As |u| ≤ 1, ‖e‖₂² ≤ ‖e‖₁ ‖e‖_∞ gives the
-    part 'root mean square'.
+    In L², the energy method gives d‖e‖/dt ≤ ½ max(−ûₓ)₊ ‖e‖ + ‖R‖. It is not used, because −uₓ is up to 1/(2ν) at the
+    shock, and the growth factor is e to the power of the part 'exponent of the energy bound in L2'. Because |u| ≤ 1,
+    ‖e‖₂² ≤ ‖e‖₁ ‖e‖_∞ gives the part 'root mean square'.
+
+    Args:
+        model: a model of ``burgers``.
+
+    Returns:
+        The bound.
+
+    Raises:
+        NoBound: another domain, other terms, or nu ≤ 0.
+        ValueError: the model or its residual is not finite.
+
+    Source: Kružkov (1970), the L¹ contraction.
     """
     check_equation(model.problem, burgers)
     nu = scalar_coefficients(model)["nu"]
     if not nu > 0:
-        raise NoBound(f"the bound needs nu > 0, not {nu}")
+        raise NoBound(f"the bound requires nu > 0, not {nu}")
     t = np.maximum(np.linspace(0.0, 1.0, TIMES), FIRST)
     scale = min(CORE * nu, 1.0)
     x = scale * np.sinh(np.linspace(-1, 1, POINTS) * np.arcsinh(1 / scale))
     x[[0, -1]] = -1.0, 1.0
     z = np.stack(np.meshgrid(t, x, indexing="ij"), axis=-1)
-    u, u_t, u_x, residual = np.moveaxis(at_points(model, _of_point, z), -1, 0)
-    # ℓ, ℓₜ, ℓₓ from the two ends' values.
+    u, u_t, u_x, residual = np.moveaxis(at_points(model, _value_slopes_and_residual, z), -1, 0)
+    # ℓ, ℓₜ and ℓₓ from the values at both ends.
     left, right = (1 - x) / 2, (1 + x) / 2
     lift, lift_t = (f[:, :1] * left + f[:, -1:] * right for f in (u, u_t))
     lift_x = (u[:, -1:] - u[:, :1]) / 2
@@ -73,11 +85,10 @@ def bound(model: Model) -> ErrorEstimate:
     start = np.abs(u[0] - lift[0] - at_points(model, _initial, z[0])[:, 0])
     steepness = np.maximum(-u_x, 0).max(axis=1)
 
-    def of_share(step: int) -> tuple[float, dict[str, float]]:
-        some_t, some_x = slice(None, None, step), slice(None, None, step)
-        mean = lambda f: np.trapezoid(f[..., some_x], x[some_x], axis=-1) / 2
-        from_residual = trapezoid(mean(source[some_t]), t[some_t])
-        from_start, from_ends = mean(start), mean(np.abs(lift[some_t]))
+    def bound_from_samples(step: int) -> tuple[float, dict[str, float]]:
+        mean = lambda f: np.trapezoid(f[..., ::step], x[::step], axis=-1) / 2
+        from_residual = trapezoid(mean(source[::step]), t[::step])
+        from_start, from_ends = mean(start), mean(np.abs(lift[::step]))
         value = float(np.max(from_ends + from_start + from_residual))
         return value, {
             "residual": from_residual[-1],
@@ -88,4 +99,5 @@ def bound(model: Model) -> ErrorEstimate:
             "root mean square": float(np.sqrt(value * (1 + np.abs(u).max()))),
         }
 
-    return bound_with_margin(model, NORM, of_share, ("|u| ≤ 1, by the maximum principle (part 'root mean square')",))
+    bounded = "|u| ≤ 1, by the maximum principle (part 'root mean square')"
+    return bound_with_margin(model, NORM, bound_from_samples, (bounded,))

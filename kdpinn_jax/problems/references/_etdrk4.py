@@ -1,4 +1,4 @@
-"""Stiff systems of ordinary differential equations with a diagonal linear part; their solution between stored times."""
+"""ETDRK4 for stiff systems with a diagonal linear part, and interpolation of their solution between stored times."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-#: Stored times one interpolation uses: polynomials of degree 7.
+#: The number of stored times that an interpolation uses: polynomials of degree 7.
 STENCIL = 8
 
 
@@ -20,14 +20,15 @@ def march(
     steps: int,
     stride: int,
 ) -> np.ndarray:
-    """y at the start and after every ``stride`` steps, (steps / stride + 1, …), of y' = rates · y + force(y).
+    """Solve y' = rates · y + force(y): y at the start and after every ``stride`` steps, (steps / stride + 1, …).
 
-    The linear part, real and elementwise, is integrated exactly, the force by a Runge–Kutta method of order 4.
-    Source: Cox & Matthews (2002), eq. 26–29; Kassam & Trefethen (2005).
+    The linear part, which is real and diagonal, is integrated exactly, and the force by a Runge–Kutta method of order
+    4. Source: Cox & Matthews (2002), eq. 26–29; Kassam & Trefethen (2005).
     """
     linear = np.asarray(rates * step)
-    # The φ-functions as means over a circle around each eigenvalue: their formulas cancel near zero (Kassam &
-    # Trefethen 2005, section 3). The eigenvalues are real, so half a circle and the real part are enough.
+    # The φ-functions are means over a circle around each eigenvalue, because their formulas suffer from cancellation
+    # near zero (Kassam & Trefethen 2005, section 3). The eigenvalues are real, so half a circle and the real part
+    # suffice.
     lr = linear[..., None] + np.exp(1j * np.pi * (np.arange(1, 33) - 0.5) / 32)
     half = step * np.mean((np.exp(lr / 2) - 1) / lr, axis=-1).real
     f1 = step * np.mean((-4 - lr + np.exp(lr) * (4 - 3 * lr + lr**2)) / lr**3, axis=-1).real
@@ -48,13 +49,15 @@ def march(
 
 
 def interpolated(stored: np.ndarray, position: Array) -> Float[Array, "*shape"]:
-    """Row ``position``, a number between 0 and len(stored) − 1, of rows (n, …) that are smooth along n; differentiable,
-    and exact at whole numbers."""
+    """Interpolate rows (n, …) that are smooth along n at ``position``, a number from 0 to n − 1.
+
+    The result is differentiable, and exact at integers.
+    """
     nodes = np.arange(STENCIL)
     same = np.eye(STENCIL, dtype=bool)
     products = np.prod(np.where(same, 1.0, nodes[:, None] - nodes), axis=1)
     first = jnp.clip(jnp.floor(position).astype(int) - STENCIL // 2 + 1, 0, len(stored) - STENCIL)
-    # Lagrange's formula as products, which has no division by zero at a node.
+    # Lagrange's formula in product form, which does not divide by zero at a node.
     weights = jnp.prod(jnp.where(same, 1.0, (position - first - nodes)[None, :]), axis=1) / products
     rows = jax.lax.dynamic_slice_in_dim(jnp.asarray(stored), first, STENCIL)
     return jnp.tensordot(weights, rows, 1)

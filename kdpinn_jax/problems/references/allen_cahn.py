@@ -16,23 +16,24 @@ from ..allen_cahn import T, X, initial_value, rounding
 from ._etdrk4 import interpolated, march
 
 #: Cells of the finer of two grids on [0, 1]. The kink of the initial value makes a cosine series converge like cells⁻²;
-#: extrapolating two grids leaves an error near 1e-9 (tests/test_references.py compares with half as many cells).
+#: extrapolation from two grids leaves an error near 1e-9 (tests/test_references.py compares with half as many cells).
 CELLS = 8192
-#: Time steps to t = 1. Halving the step moves the solution by less than 1e-10: the error is the kink's.
+#: Time steps to t = 1. Halving the step changes the solution by less than 1e-10: the error is due to the kink.
 STEPS = 500
-#: Steps between stored times: eight neighbours interpolate the smooth part to rounding.
+#: Steps between stored times: eight neighbours interpolate the smooth part to rounding error.
 STRIDE = 2
-#: Cosine modes kept of the part left when the kink's own evolution is taken out; they fall like mode⁻⁴.
+#: Cosine modes of the solution without the evolution of the kink alone; they decay like mode⁻⁴.
 MODES = 1024
 
 
 def allen_cahn(coefficients: Mapping[str, Any], cells: int = CELLS) -> Field:
     """The solution of uₜ = D uₓₓ + r (u − u³), u(0, x) = x² cos πx, period 2 in x, z = (t, x) -> u, for t ∈ [0, 1].
 
-    u = initial + rounding + Σₖ vₖ(t) cos kπx: the first two are known, so that the series is of a smoother function
-    whose few modes suffice; between stored times vₖ is interpolated by polynomials of degree 7.
+    u = initial + rounding + Σₖ vₖ(t) cos kπx. The first two terms are known, so that the series represents a smoother
+    function, for which few modes suffice. Between stored times vₖ is interpolated by polynomials of degree 7.
 
-    Coefficients: ``diffusivity`` D, ``reaction`` r. The solve takes seconds and is kept. Relative L2 error about 1e-9.
+    The coefficients are ``diffusivity`` D and ``reaction`` r. The solution takes seconds and is cached. Its relative L2
+    error is about 1e-9.
     Source: Cox & Matthews (2002) and Kassam & Trefethen (2005) for the integrator.
     """
     diffusivity = float(coefficients["diffusivity"])
@@ -49,7 +50,7 @@ def allen_cahn(coefficients: Mapping[str, Any], cells: int = CELLS) -> Field:
 
 @functools.lru_cache(maxsize=8)
 def _solve(diffusivity: float, reaction: float, cells: int) -> np.ndarray:
-    """vₖ at the stored times, (STEPS / STRIDE + 1, MODES): two grids extrapolated."""
+    """vₖ at the stored times, (STEPS / STRIDE + 1, MODES), extrapolated from two grids."""
     coarse = _march(diffusivity, reaction, cells // 2)
     fine = _march(diffusivity, reaction, cells)[:, ::2]
     extrapolated = (4 * fine - coarse) / 3

@@ -21,8 +21,8 @@ def burgers(coefficients: Mapping[str, Any], nodes: int = NODES) -> Field:
 
         u(t, x) = −∫ sin(πy) f(y) e^{−η²/4νt} dη / ∫ f(y) e^{−η²/4νt} dη,   y = x − η,   f(y) = e^{−cos(πy)/2πν},
 
-    with η = √(4νt) ξ and Gauss–Hermite nodes ξ. The logarithm of f is shifted by its largest value, so that no
-    exponential overflows. Source: Basdevant et al. (1986), eq. 2.4.
+    with η = √(4νt) ξ and Gauss–Hermite nodes ξ. The largest value of log f is subtracted, so that no exponential
+    overflows. Source: Basdevant et al. (1986), eq. 2.4.
     """
     nu = coefficients["nu"]
     xi, weight = np.polynomial.hermite.hermgauss(nodes)

@@ -1,4 +1,4 @@
-"""The lid-driven cavity by a Galerkin method for the stream function, its corner singularities subtracted."""
+"""The lid-driven cavity by a Galerkin method for the stream function, with the corner singularities subtracted."""
 
 import functools
 from collections.abc import Mapping
@@ -18,9 +18,9 @@ from .. import _corner_flow
 from .._corner_flow import Derivatives, derivatives
 from ..lid_driven_cavity import X, Y
 
-#: Basis functions an axis: 26 and 32 agree to 5e-5 in velocity, 32 and 40 to 2e-5 (tests/test_references.py).
+#: Basis functions per axis: 26 and 32 agree to 5e-5 in velocity, 32 and 40 to 2e-5 (tests/test_references.py).
 MODES = 32
-#: Newton steps end when a step changes no coefficient by more than this; four to six are taken at Re = 100.
+#: Newton's method ends when a step changes no coefficient by more than this; at Re = 100 it takes four to six steps.
 TOLERANCE = 1e-7
 #: Ghia, Ghia & Shin (1982), Re = 100: (y, u) on the vertical line x = ½ (table I).
 GHIA_U = np.array(
@@ -41,14 +41,16 @@ GHIA_V = np.array(
 
 
 def lid_driven_cavity(coefficients: Mapping[str, Any], modes: int = MODES) -> Field:
-    """The steady solution of u·∇u = −∇p + Δu/Re, ∇·u = 0 on [0, 1]², u = 1 on the lid y = 1, zero on the other walls;
-    z = (x, y) -> (u, v, p), p = 0 at the centre, NaN outside the cavity.
+    """The steady solution of u·∇u = −∇p + Δu/Re, ∇·u = 0 on [0, 1]², z = (x, y) -> (u, v, p).
 
-    u = ψ_y and v = −ψ_x, where ψ is the flow of the two top corners (``_corner_flow``) plus a polynomial, found by a
-    Galerkin method for ψ_y Δψₓ − ψₓ Δψ_y = ΔΔψ/Re. The pressure is that of the corner flows, −½|u|² and a polynomial
-    fitted to the momentum equation. The two top corners belong to the lid (u = 1).
+    The velocity is (1, 0) on the lid y = 1, which includes the two top corners, and 0 on the other walls. p = 0 at the
+    centre. Outside the cavity the solution is NaN.
 
-    Coefficients: ``reynolds`` Re, to about 1000.
+    u = ψ_y and v = −ψ_x, where ψ is the flow of the two top corners (``_corner_flow``) plus a polynomial, which is
+    determined by a Galerkin method for ψ_y Δψₓ − ψₓ Δψ_y = ΔΔψ/Re. The pressure is the sum of that of the corner flows,
+    −½|u|², and a polynomial that is fitted to the momentum equation.
+
+    The coefficient is ``reynolds`` Re, up to about 1000.
     """
     reynolds = float(coefficients["reynolds"])
     flow, pressure = _solve(reynolds, modes)
@@ -61,7 +63,7 @@ def lid_driven_cavity(coefficients: Mapping[str, Any], modes: int = MODES) -> Fi
     def solution(z: Float[Array, " 2"]) -> Float[Array, " 3"]:
         inside = jnp.all((z >= 0) & (z <= 1))
         corner = (z[Y] == 1) & ((z[X] == 0) | (z[X] == 1))
-        # Half-way along the lid the same formulas are finite: a point to differentiate at where a corner has none.
+        # Derivatives do not exist at the corners. They are taken half-way along the lid instead, where all is finite.
         safe = jnp.where(inside & ~corner, z, jnp.asarray([0.5, 1.0], z.dtype))
         u, v = derivative(psi, Y)(safe)[0], -derivative(psi, X)(safe)[0]
         p = _corner_pressure(safe, reynolds) - (u**2 + v**2) / 2 + _series(pressure, safe)
@@ -76,18 +78,19 @@ def _corner_pressure(z: Array, reynolds: float) -> Array:
 
 
 def _corners(x: np.ndarray, y: np.ndarray, reynolds: float) -> Derivatives:
-    """The corner flows' derivatives together, in x and y."""
+    """The sum of the corner flows' derivatives, in x and y."""
     left, right = derivatives(x, 1 - y, reynolds), derivatives(1 - x, 1 - y, -reynolds)
-    turned = {"x": -1, "friction_x": -1, "pressure_x": -1}  # X of the right corner points left; Y of both, down
+    # The right corner's X points left, and both Y point down.
+    mirrored = {"x": -1, "friction_x": -1, "pressure_x": -1}
     down = {"y": -1, "friction_y": -1, "pressure_y": -1}
     return Derivatives(
-        **{name: down.get(name, 1) * (getattr(left, name) + turned.get(name, 1) * getattr(right, name))
+        **{name: down.get(name, 1) * (getattr(left, name) + mirrored.get(name, 1) * getattr(right, name))
            for name in Derivatives._fields}
     )  # fmt: skip
 
 
 def _series(c: Float[np.ndarray, "i j"], z: Array) -> Array:
-    """Σ cᵢⱼ Pᵢ(2x−1) Pⱼ(2y−1) with Legendre polynomials, by their recurrence."""
+    """Σ cᵢⱼ Pᵢ(2x−1) Pⱼ(2y−1) with Legendre polynomials from their recurrence."""
 
     def polynomials(s: Array) -> Array:
         def step(pair: tuple[Array, Array], k: Array) -> tuple[tuple[Array, Array], Array]:
@@ -99,7 +102,7 @@ def _series(c: Float[np.ndarray, "i j"], z: Array) -> Array:
 
 
 class _Quadrature:
-    """Gauss–Legendre points on [0, 1] and, at them, Legendre polynomials and their derivatives in x."""
+    """Gauss–Legendre points on [0, 1], with the Legendre polynomials and their derivatives in x there."""
 
     def __init__(self, count: int, degree: int) -> None:
         xi, weight = legendre.leggauss(count)
@@ -115,7 +118,7 @@ class _Quadrature:
         return (values * self.weight) @ self.tables[0] * (2 * degrees + 1)
 
     def values(self, c: np.ndarray, dx: int, dy: int) -> np.ndarray:
-        """A derivative of Σ cᵢⱼ Pᵢ Pⱼ at all pairs of nodes, flat."""
+        """A derivative of Σ cᵢⱼ Pᵢ Pⱼ at all pairs of nodes, flattened."""
         return (self.tables[dx] @ c @ self.tables[dy].T).ravel()
 
     def gradient_and_laplacian(self, c: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -124,8 +127,8 @@ class _Quadrature:
 
 @functools.lru_cache(maxsize=4)
 def _solve(reynolds: float, modes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Legendre coefficients of what the corner flows leave of the stream function, and of the pressure."""
-    # Half as many points again as modes integrate the cubic terms; a few more, for the corners' 1/r.
+    """Legendre coefficients of the stream function without the corner flows, and of the pressure."""
+    # One and a half times as many points as modes integrate the cubic terms; a few more resolve the corners' 1/r.
     quadrature = _Quadrature(3 * modes // 2 + 12, modes + 3)
     x, y = (a.ravel() for a in np.meshgrid(quadrature.node, quadrature.node, indexing="ij"))
     corners = _corners(x, y, reynolds)
@@ -134,15 +137,15 @@ def _solve(reynolds: float, modes: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _lift(quadrature: _Quadrature, reynolds: float) -> np.ndarray:
-    """Legendre coefficients of a smooth function that, with the corner flows, has the walls' values and normal slopes:
-    ψ = 0, and ψ_y = 1 on the lid.
+    """Legendre coefficients of a smooth function which, added to the corner flows, satisfies the wall conditions.
 
-    It is the Coons patch, cubic across, of what the corner flows leave on the walls. A corner flow is exact on its own
-    two walls, so each side wall sees only the other's.
+    They are ψ = 0 and the normal slope 0, except ψ_y = 1 on the lid. The function is the cubic Coons patch of the
+    deviation of the corner flows on the walls. Each corner flow is exact on its own two walls, so that on a side wall
+    only the flow of the other corner deviates.
     """
     s = quadrature.node
     zero, one = np.zeros_like(s), np.ones_like(s)
-    # Value at 0, value at 1, slope at 0, slope at 1: the cubics that have one of them equal to 1.
+    # The cubics with one of these equal to 1: value at 0, value at 1, slope at 0, slope at 1.
     cubics = np.stack([(1 - s) ** 2 * (1 + 2 * s), s**2 * (3 - 2 * s), s * (1 - s) ** 2, -(s**2) * (1 - s)])
     values = [_corner_flow.flow(one, 1 - s, inertia).psi for inertia in (-reynolds, reynolds)]
     slopes = [derivatives(one, 1 - s, inertia).x for inertia in (-reynolds, reynolds)]
@@ -158,7 +161,7 @@ def _lift(quadrature: _Quadrature, reynolds: float) -> np.ndarray:
 
 
 def _newton(reynolds: float, modes: int, quadrature: _Quadrature, lift: np.ndarray, corners: Derivatives) -> np.ndarray:
-    """Solve ∫ Δψ Δw/Re + Δψ (ψ_y wₓ − ψₓ w_y) = 0 for every w that vanishes with its slope on the walls."""
+    """Solve ∫ Δψ Δw/Re + Δψ (ψ_y wₓ − ψₓ w_y) = 0 for all w whose value and slope vanish on the walls."""
     # Shen (1994), eq. 3.4: combinations of three Legendre polynomials whose second derivatives are orthonormal.
     k = np.arange(modes)
     basis = np.zeros((modes + 4, modes))
@@ -169,7 +172,7 @@ def _newton(reynolds: float, modes: int, quadrature: _Quadrature, lift: np.ndarr
     q = np.kron(quadrature.weight, quadrature.weight)
     smooth = quadrature.gradient_and_laplacian(lift)
     stiffness = (w_laplacian.T * q) @ w_laplacian / reynolds
-    # The corners' Stokes flow is biharmonic: ∫ Δψ Δw = ∫ ΔΔψ w = 0 exactly, and is left out of the quadrature.
+    # The Stokes flow of the corners is biharmonic: ∫ Δψ Δw = ∫ ΔΔψ w = 0 exactly, and needs no quadrature.
     forcing = w_laplacian.T @ (q * (smooth[2] + corners.inertial_laplacian)) / reynolds
     known_x, known_y, known_laplacian = (a + b for a, b in zip(smooth, corners[:3], strict=True))
     a = np.zeros(modes**2)
@@ -183,37 +186,39 @@ def _newton(reynolds: float, modes: int, quadrature: _Quadrature, lift: np.ndarr
         a += step
         if np.abs(step).max() <= TOLERANCE * np.abs(a).max():
             return lift + basis @ a.reshape(modes, modes) @ basis.T
-    raise ValueError(f"lid_driven_cavity: Newton's method did not converge at reynolds={reynolds}; take it below 1000")
+    raise ValueError(
+        f"lid_driven_cavity: Newton's method did not converge at reynolds={reynolds}; use at most about 1000"
+    )
 
 
 def _fit_pressure(reynolds: float, flow: np.ndarray, quadrature: _Quadrature, corners: Derivatives) -> np.ndarray:
-    """The polynomial P that with p = p_corners − ½|u|² + P satisfies the momentum equation in the least-squares sense.
+    """The polynomial P for which p = p_corners − ½|u|² + P satisfies the momentum equation in the least-squares sense.
 
-    With u·∇u = ∇½|u|² − u × ω, ω = −Δψ, and the Stokes part's friction balanced by its own pressure,
-    Pₓ = (Δψ_r)_y/Re + ψₓ Δψ − p'ₓ and P_y = −(Δψ_r)ₓ/Re + ψ_y Δψ − p'_y: ψ_r is ψ without its Stokes part, p' the
-    inertial part of p_corners.
+    With u·∇u = ∇½|u|² − u × ω and ω = −Δψ, and because the friction of the Stokes part is balanced by its own pressure,
+    Pₓ = (Δψ_r)_y/Re + ψₓ Δψ − p'ₓ and P_y = −(Δψ_r)ₓ/Re + ψ_y Δψ − p'_y, where ψ_r is ψ without its Stokes part and p'
+    the inertial part of p_corners.
     """
     psi_x, psi_y, laplacian = (a + b for a, b in zip(quadrature.gradient_and_laplacian(flow), corners[:3], strict=True))
     friction_x = quadrature.values(flow, 2, 1) + quadrature.values(flow, 0, 3) + corners.friction_y
     friction_y = quadrature.values(flow, 3, 0) + quadrature.values(flow, 1, 2) + corners.friction_x
-    wanted_x = friction_x / reynolds + psi_x * laplacian - corners.pressure_x
-    wanted_y = -friction_y / reynolds + psi_y * laplacian - corners.pressure_y
-    wanted = np.concatenate([wanted_x, wanted_y])
-    # At the corners the right-hand side still depends on the angle and no polynomial follows it: equations count by r².
+    target_x = friction_x / reynolds + psi_x * laplacian - corners.pressure_x
+    target_y = -friction_y / reynolds + psi_y * laplacian - corners.pressure_y
+    target = np.concatenate([target_x, target_y])
+    # At the corners the right-hand side depends on the angle, which no polynomial does, so equations have weight r².
     x, y = (a.ravel() for a in np.meshgrid(quadrature.node, quadrature.node, indexing="ij"))
     importance = np.minimum(np.minimum(x, 1 - x) ** 2 + (1 - y) ** 2, 1)
     importance = np.concatenate([importance, importance])
-    count = 3 * len(flow) // 4  # fewer than the flow's: its highest third derivatives are noise
+    count = 3 * len(flow) // 4  # fewer than for the flow, whose highest third derivatives are noise
     values, slopes = quadrature.tables[0][:, :count], quadrature.tables[1][:, :count]
     matrix = np.concatenate([np.kron(slopes, values), np.kron(values, slopes)])[:, 1:]  # the gauge sets the constant
     weighted = importance[:, None] * matrix
-    fitted = scipy.linalg.solve(weighted.T @ weighted, weighted.T @ (importance * wanted), assume_a="pos")
+    fitted = scipy.linalg.solve(weighted.T @ weighted, weighted.T @ (importance * target), assume_a="pos")
     pressure = np.concatenate([[0.0], fitted]).reshape(count, count)
     # p = 0 at the centre.
     centre, unit = np.array([0.5]), np.eye(len(flow))
-    at, slope = (np.asarray(legendre.legval(0.0, c)) for c in (unit, 2 * legendre.legder(unit)))
+    value, slope = (np.asarray(legendre.legval(0.0, c)) for c in (unit, 2 * legendre.legder(unit)))
     corner = _corners(centre, centre, reynolds)
-    square = (slope @ flow @ at + corner.x[0]) ** 2 + (at @ flow @ slope + corner.y[0]) ** 2
-    explained = sum(_corner_flow.flow(0.5, 0.5, inertia).pressure for inertia in (reynolds, -reynolds))
-    pressure[0, 0] = square / 2 - explained - at[:count] @ pressure @ at[:count]
+    square = (slope @ flow @ value + corner.x[0]) ** 2 + (value @ flow @ slope + corner.y[0]) ** 2
+    corner_pressure = sum(_corner_flow.flow(0.5, 0.5, inertia).pressure for inertia in (reynolds, -reynolds))
+    pressure[0, 0] = square / 2 - corner_pressure - value[:count] @ pressure @ value[:count]
     return pressure

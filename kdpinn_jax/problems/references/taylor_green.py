@@ -16,7 +16,7 @@ def taylor_green(coefficients: Mapping[str, Any]) -> Field:
 
         u = −cos x sin y e^{−2νt},   v = sin x cos y e^{−2νt},   p = −¼ (cos 2x + cos 2y) e^{−4νt}.
 
-    The pressure's constant is the one with p = 0 at x = y = π/4. Source: Taylor & Green (1937), the plane case.
+    The constant of the pressure is such that p = 0 at x = y = π/4. Source: Taylor & Green (1937), the plane case.
     """
     nu = coefficients["nu"]
 
