@@ -95,7 +95,7 @@ def picture(folder: Path) -> None:
     z = grid(problem.lower, problem.upper, RESOLUTION)
     exact = reference_values(problem, dict(models["student"].coefficients), z)
     axes = [np.linspace(a, b, RESOLUTION) for a, b in zip(problem.lower, problem.upper, strict=True)]
-    figure = Figure(figsize=(14, 3.2), layout="constrained")
+    figure = Figure(figsize=(15, 3.2), layout="constrained")
     panels = figure.subplots(1, 4)
     fields = {role: np.asarray(model(z))[:, 0] for role, model in models.items()}
     limits = {"vmin": exact.min(), "vmax": exact.max(), "cmap": "RdBu_r"}
@@ -119,8 +119,8 @@ def picture(folder: Path) -> None:
         times = [result[role]["latency"][n]["median"] for n in sizes]
         bars = panels[3].bar(positions + 0.4 * i - 0.2, times, 0.38, label=role, color=colour)
         panels[3].bar_label(bars, [f"{t:.0f}" for t in times], fontsize=8)
-    panels[3].set(yscale="log", ylabel="µs per call, one core", title="latency of compile_predict")
-    panels[3].set_xticks(positions, [f"N = {int(n):,}" for n in sizes])
+    panels[3].set(yscale="log", xlabel="points", ylabel="µs per call, one core", title="latency of compile_predict")
+    panels[3].set_xticks(positions, [f"{int(n):,}" for n in sizes])
     panels[3].legend(fontsize=8, loc="upper left")
     figure.suptitle(
         f"{problem.name}: one `kdpinn run`, {result['preset']} preset, float32 predictions from NumPy arrays"
