@@ -118,7 +118,6 @@ def _check_varied(names: Sequence[str], outline: Outline, student: bool) -> None
 @click.option(
     "--engine",
     type=types.Choice("engine", types.ENGINES),
-    metavar="jit|c",
     default="jit",
     show_default=True,
     help="Program to time on one core: compile_predict (jit) or the C export (c).",
@@ -139,7 +138,6 @@ def _check_varied(names: Sequence[str], outline: Outline, student: bool) -> None
 @click.option(
     "--activations",
     type=types.Choices("activation", types.ACTIVATIONS),
-    metavar="NAMES",
     help="Activation functions to try. Default: tanh.",
 )
 @click.option("--steps", type=click.IntRange(1, 10_000), help="Levenberg-Marquardt steps per round. Default: 40.")

@@ -23,7 +23,6 @@ Assignments = tuple[tuple[str, float], ...]
 CONDITIONS = click.option(
     "--conditions",
     type=Choice("conditions", types.CONDITIONS),
-    metavar="soft|hard",
     help="Whether initial and boundary conditions are terms of the loss (soft) or built into the network (hard). "
     "Default: the recipe's.",
 )
@@ -69,7 +68,6 @@ def training_options(network: str) -> _Decorator:
         click.option(
             "--preset",
             type=Choice("preset", types.PRESETS),
-            metavar="quick|default|best",
             default="default",
             show_default=True,
             help="Amount of training: about 1, 3 or 17 minutes in total on two cores.",
@@ -77,7 +75,6 @@ def training_options(network: str) -> _Decorator:
         click.option(
             "--recipe",
             type=Choice("recipe", types.RECIPES),
-            metavar="default|paper",
             default="default",
             show_default=True,
             help="Training method; paper is the published one: soft conditions, Adam and L-BFGS.",
@@ -90,7 +87,6 @@ def training_options(network: str) -> _Decorator:
         click.option(
             "--activation",
             type=Choice("activation", types.ACTIVATIONS),
-            metavar="tanh|silu|sine",
             help="Activation function. Default: the problem's.",
         ),
         click.option(

@@ -189,11 +189,14 @@ class Choice(click.ParamType):
 
     Args:
         name: what is chosen, for messages.
-        choices: the valid names; the option's metavar lists them in ``--help``.
+        choices: the valid names, which ``--help`` lists.
     """
 
     def __init__(self, name: str, choices: Iterable[str]) -> None:
         self.name, self.choices = name, tuple(choices)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return "|".join(self.choices)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if value not in self.choices:
@@ -203,6 +206,9 @@ class Choice(click.ParamType):
 
 class Choices(Choice):
     """Several names separated by commas."""
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return "NAMES"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, tuple):

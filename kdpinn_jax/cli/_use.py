@@ -105,7 +105,6 @@ def predict(model: Path, points: Path, out: Path, float64: bool, as_json: bool) 
     "--format",
     "form",
     type=types.Choice("format", types.FORMATS),
-    metavar="c|onnx|stablehlo",
     required=True,
     help="C99 source and header (c), an ONNX graph (onnx), or jax.export and StableHLO bytecode (stablehlo).",
 )
@@ -137,7 +136,6 @@ def export(model: Path, form: str, out: Path, name: str | None, as_json: bool) -
 @click.option(
     "--methods",
     type=types.Choices("method", types.METHODS),
-    metavar="NAMES",
     help="Methods to measure, such as compile_predict,C. Default: all.",
 )
 @cli.JSON

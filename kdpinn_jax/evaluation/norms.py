@@ -11,14 +11,15 @@ from jax import Array
 from jaxtyping import Float
 
 from ..base.types import Coefficients, Field, Params
+from ..models.metrics import headline
 from ..models.model import Model, network_field
 from ..pde.networks import MLP
 from ..pde.problem import Problem
 from ..training.blocks import map_rows
 from .estimates import ErrorEstimate, Kind, NoBound, Norm
 
-#: ``(problem, û, z, coefficients) -> (k,)``: a quantity at one point. It must be defined at module level, so that
-#: jit compiles it once.
+#: ``(problem, û, z, coefficients) -> (k,)``: a quantity at one point. It must be the same function in every
+#: call, such as one defined at module level, so that jit compiles it once.
 PointQuantity = Callable[[Problem, Field, Array, Coefficients], Array]
 #: The largest number of points per call. Fewer points are padded to a power of two, so that few sizes are compiled.
 _CHUNK = 8192
@@ -51,6 +52,22 @@ def at_points(model: Model, quantity: PointQuantity, z: Float[np.ndarray, "*shap
     return values.reshape(*z.shape[:-1], -1)
 
 
+def data_at_points(
+    model: Model, data: Callable[[Array, Coefficients], Array], z: Float[np.ndarray, "*shape d"]
+) -> Float[np.ndarray, "*shape k"]:
+    """Given data ``(z, coefficients) -> (k,)``, such as initial values, at points z (…, d), in float64.
+
+    Raises:
+        ValueError: the data are not finite at some point.
+    """
+    return at_points(model, _data_quantity(data), z)
+
+
+@functools.cache  # the same function for the same data, so that jit compiles it once
+def _data_quantity(data: Callable[[Array, Coefficients], Array]) -> PointQuantity:
+    return lambda problem, u, z, c: data(z, c)
+
+
 @functools.partial(jax.jit, static_argnames=("quantity", "problem", "network"))
 def _evaluate(
     quantity: PointQuantity, problem: Problem, network: MLP, params: Params, coefficients: dict[str, Array], z: Array
@@ -81,9 +98,8 @@ def value_and_residual(problem: Problem, u: Field, z: Array, c: Coefficients) ->
 
 
 def headline_columns(problem: Problem) -> list[int]:
-    """The columns of the fields whose error is quoted."""
-    names = problem.fields if problem.headline is None else problem.headline[1]
-    return [problem.fields.index(name) for name in names]
+    """The columns of the fields whose error is estimated: the headline quantity, or all fields if none is named."""
+    return list(range(len(problem.fields))) if problem.headline is None else headline(problem)[1]
 
 
 def check_equation(problem: Problem, definition: Problem) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from ..base.names import one_line
 from ..base.storage import atomic
 from ..models.grids import grid, reference_values
-from ..models.metrics import Metrics
+from ..models.metrics import Metrics, headline
 from ..models.model import Model
 from ..models.report import StageReport
 from ..pde.problem import Problem
@@ -113,8 +113,7 @@ def _middle(problem: Problem) -> tuple[float, ...]:
 
 def _quantity(problem: Problem, u: np.ndarray) -> np.ndarray:
     """The headline quantity of u (n, m), by its length if it is a vector: (n,)."""
-    names = problem.headline[1] if problem.headline else problem.fields[:1]
-    columns = [problem.fields.index(name) for name in names]
+    columns = headline(problem)[1]
     return u[:, columns[0]] if len(columns) == 1 else np.linalg.norm(u[:, columns], axis=1)
 
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from ..base.storage import atomic
+from ..base.storage import write_json
 from ..base.types import Params
 from ..evaluation.evaluate import evaluate
 from ..models.files import save
@@ -214,8 +214,7 @@ def _latency(
         return latency
     latency = _measure_latency(teacher, networks, budget)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(latency))
+    write_json(latency, path)
     return latency
 
 

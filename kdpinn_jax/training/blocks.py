@@ -68,9 +68,14 @@ def in_blocks(rows: Float[Array, "n columns"], size: int) -> tuple[Float[Array, 
     return _padded(rows, count, -(-n // count))
 
 
+def _repeat_last(rows: Array, count: int) -> Array:
+    """Rows followed by ``count`` copies of the last one."""
+    return jnp.concatenate([rows, jnp.repeat(rows[-1:], count, axis=0)])
+
+
 def _padded(rows: Float[Array, "n columns"], count: int, size: int) -> tuple[Array, Array]:
     """Rows in ``count`` blocks of ``size`` rows, and their mask."""
-    padded = jnp.concatenate([rows, jnp.repeat(rows[-1:], count * size - len(rows), axis=0)])
+    padded = _repeat_last(rows, count * size - len(rows))
     mask = (jnp.arange(count * size) < len(rows)).astype(rows.dtype)
     return padded.reshape(count, size, rows.shape[1]), mask.reshape(count, size)
 
@@ -86,7 +91,7 @@ def _sharded(function: Callable[..., _T], mesh: Mesh | None, replicated: Any, *b
     if mesh is None:
         return function(replicated, *by_row)
     n = len(by_row[0])
-    padded = [jnp.concatenate([a, jnp.repeat(a[-1:], -n % mesh.size, axis=0)]) for a in by_row]
+    padded = [_repeat_last(a, -n % mesh.size) for a in by_row]
     specs = (_REPLICATED, *[_SHARDED] * len(padded))
     results = jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=_SHARDED, check_vma=False)(
         replicated, *padded
@@ -178,7 +183,7 @@ def sum_of_squares_and_grad(
         return _sum_of_squares_and_grad(residual, params, rows, importance)
     counts = jnp.ones(len(rows), rows.dtype) if importance is None else importance
     padding = -len(rows) % mesh.size  # the number of repeated rows, which get importance 0
-    rows = jnp.concatenate([rows, jnp.repeat(rows[-1:], padding, axis=0)])
+    rows = _repeat_last(rows, padding)
     counts = jnp.concatenate([counts, jnp.zeros(padding, rows.dtype)])
 
     def on_device(replicated: tuple[RowResidual, _T], rows: Array, counts: Array) -> tuple[Array, _T]:

@@ -10,6 +10,7 @@ from ...evaluation.norms import (
     at_points,
     bound_with_margin,
     check_equation,
+    data_at_points,
     midpoints,
     scalar_coefficients,
     value_and_residual,
@@ -38,10 +39,6 @@ def _value_and_slopes(problem: Problem, u: Field, z: Array, c: Coefficients) -> 
     """û, ûₓ, ûₜ and ûₓₜ."""
     u_x = derivative(u, X)
     return jnp.concatenate([u(z), u_x(z), derivative(u, T)(z), derivative(u_x, T)(z)])
-
-
-def _initial(problem: Problem, u: Field, z: Array, c: Coefficients) -> Array:
-    return initial(z, c)
 
 
 def bound(model: Model) -> ErrorEstimate:
@@ -90,7 +87,7 @@ def bound(model: Model) -> ErrorEstimate:
     lift, lift_t = (-jump[:, i] * x / 2 - jump[:, i + 1] * (x**2 - 1 / 3) / 4 for i in (0, 2))
     v = u - lift
     source = np.abs(residual - lift_t - diffusivity * jump[:, 1] / 2 + reaction * (lift - u**3 + v**3))
-    start = np.abs(v[0] - at_points(model, _initial, z[0])[:, 0])
+    start = np.abs(v[0] - data_at_points(model, initial, z[0])[:, 0])
 
     def bound_from_samples(step: int) -> tuple[float, dict[str, float]]:
         w = _larger_solution(

@@ -1,14 +1,13 @@
 """A bound on the error of a model of the Black–Scholes equation, by the maximum principle."""
 
 import numpy as np
-from jax import Array
 
-from ...base.types import Coefficients, Field
 from ...evaluation.estimates import ErrorEstimate, NoBound, Norm
 from ...evaluation.norms import (
     at_points,
     bound_with_margin,
     check_equation,
+    data_at_points,
     field_value,
     scalar_coefficients,
     trapezoid,
@@ -53,14 +52,6 @@ def _dense_points(problem: Problem) -> np.ndarray:
 NORM = Norm("maximum over the domain", samples=_dense_points, size=lambda e: float(np.max(e)))
 
 
-def _payoff(problem: Problem, u: Field, z: Array, c: Coefficients) -> Array:
-    return payoff(z, c)
-
-
-def _upper_value(problem: Problem, u: Field, z: Array, c: Coefficients) -> Array:
-    return upper_value(z, c)
-
-
 def bound(model: Model) -> ErrorEstimate:
     """A bound on the maximum of |V̂ − V|, where V is the value of the call.
 
@@ -93,10 +84,10 @@ def bound(model: Model) -> ErrorEstimate:
     z = points(sigma, r)
     # At τ = 0 the residual of the kink is not defined, but it does not contribute, because dτ = 3q² dq.
     values = at_points(model, value_and_residual, z[1:])
-    start = (at_points(model, field_value, z[0]) - at_points(model, _payoff, z[0]))[:, 0]
+    start = (at_points(model, field_value, z[0]) - data_at_points(model, payoff, z[0]))[:, 0]
     source = np.abs(values[..., 1])
     ends = at_points(model, field_value, np.stack([z[:, 0], z[:, EVEN - 1]]))[..., 0]
-    low, high = np.abs(ends[0]), np.abs(ends[1] - at_points(model, _upper_value, z[:, EVEN - 1])[:, 0])
+    low, high = np.abs(ends[0]), np.abs(ends[1] - data_at_points(model, upper_value, z[:, EVEN - 1])[:, 0])
     # Each of the two sets of S is thinned separately, so that both ends of each remain.
     selected = {step: np.r_[0:EVEN:step, EVEN : EVEN + NEAR : step] for step in (1, 2)}
 

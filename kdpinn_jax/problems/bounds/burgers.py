@@ -6,7 +6,15 @@ from jax import Array
 
 from ...base.types import Coefficients, Field
 from ...evaluation.estimates import ErrorEstimate, NoBound, Norm
-from ...evaluation.norms import at_points, bound_with_margin, check_equation, midpoints, scalar_coefficients, trapezoid
+from ...evaluation.norms import (
+    at_points,
+    bound_with_margin,
+    check_equation,
+    data_at_points,
+    midpoints,
+    scalar_coefficients,
+    trapezoid,
+)
 from ...models.model import Model
 from ...pde.derivatives import derivative
 from ...pde.problem import Problem
@@ -31,10 +39,6 @@ def _value_slopes_and_residual(problem: Problem, u: Field, z: Array, c: Coeffici
     return jnp.concatenate(
         [u(z), derivative(u, T)(z), derivative(u, X)(z), problem.terms["residual"].residual(u, z, c)]
     )
-
-
-def _initial(problem: Problem, u: Field, z: Array, c: Coefficients) -> Array:
-    return initial(z, c)
 
 
 def bound(model: Model) -> ErrorEstimate:
@@ -82,7 +86,7 @@ def bound(model: Model) -> ErrorEstimate:
     lift, lift_t = (f[:, :1] * left + f[:, -1:] * right for f in (u, u_t))
     lift_x = (u[:, -1:] - u[:, :1]) / 2
     source = np.abs(residual - lift_t - u * lift_x - lift * u_x + lift * lift_x)
-    start = np.abs(u[0] - lift[0] - at_points(model, _initial, z[0])[:, 0])
+    start = np.abs(u[0] - lift[0] - data_at_points(model, initial, z[0])[:, 0])
     steepness = np.maximum(-u_x, 0).max(axis=1)
 
     def bound_from_samples(step: int) -> tuple[float, dict[str, float]]:

@@ -7,7 +7,15 @@ from jax import Array
 
 from ...base.types import Coefficients, Field
 from ...evaluation.estimates import ErrorEstimate, NoBound, Norm
-from ...evaluation.norms import at_points, bound_with_margin, check_equation, midpoints, scalar_coefficients, trapezoid
+from ...evaluation.norms import (
+    at_points,
+    bound_with_margin,
+    check_equation,
+    data_at_points,
+    midpoints,
+    scalar_coefficients,
+    trapezoid,
+)
 from ...models.model import Model
 from ...pde.problem import Problem
 from ..taylor_green import PERIOD, start, taylor_green
@@ -29,10 +37,6 @@ def _velocity_and_residual(problem: Problem, u: Field, z: Array, c: Coefficients
     """û (2), ∇û (4: uₓ, u_y, vₓ, v_y) and the residual of the momentum equation (2)."""
     gradient = jax.jacfwd(u)(z)[:2, 1:]
     return jnp.concatenate([u(z)[:2], gradient.ravel(), problem.terms["residual"].residual(u, z, c)[:2]])
-
-
-def _start(problem: Problem, u: Field, z: Array, c: Coefficients) -> Array:
-    return start(z, c)
 
 
 def bound(model: Model) -> ErrorEstimate:
@@ -76,7 +80,7 @@ def bound(model: Model) -> ErrorEstimate:
     t = np.linspace(0.0, 1.0, TIMES)
     x = PERIOD * np.arange(POINTS) / POINTS
     z = np.stack(np.meshgrid(t, x, x, indexing="ij"), axis=-1)
-    samples, exact_start = at_points(model, _velocity_and_residual, z), at_points(model, _start, z[0])
+    samples, exact_start = at_points(model, _velocity_and_residual, z), data_at_points(model, start, z[0])
 
     def bound_from_samples(step: int) -> tuple[float, dict[str, float]]:
         values = samples[::step, ::step, ::step]
