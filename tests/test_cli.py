@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import jax
 import numpy as np
 import pytest
@@ -250,8 +251,9 @@ def test_the_command_line_knows_the_names_of_the_library():
 
 
 def test_help_lists_the_choices_of_an_option():
-    options = {option.name: option for option in main.commands["run"].params}
-    choices = {name: options[name].metavar.split("|") for name in ("preset", "recipe", "activation")}
+    context = click.Context(main.commands["run"])
+    options = {option.name: option for option in context.command.params}
+    choices = {name: options[name].make_metavar(context).split("|") for name in ("preset", "recipe", "activation")}
     assert choices == {
         "preset": list(_recipes.PRESETS),
         "recipe": list(_recipes.RECIPES),
