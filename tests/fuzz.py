@@ -239,6 +239,8 @@ def fault(reader: Reader, path: Path) -> str | None:
     try:
         with at_most(10), warnings.catch_warnings():
             warnings.simplefilter("error")  # a warning would be printed on the terminal
+            # A file may be of a model of another equation.
+            warnings.filterwarnings("ignore", ".* has changed since the model was trained", RuntimeWarning)
             reader.read(path)
     except KeyboardInterrupt:
         raise

@@ -74,11 +74,11 @@ def test_data_at_random_rows():
     ("z", "values", "message"),
     [
         (np.zeros(3), np.zeros((3, 1)), r"z has shape \(3,\)"),
-        (np.zeros((3, 2)), np.zeros(3), r"values \(3,\); expected \(N, d\) and \(N, m\)"),
+        (np.zeros((3, 2)), np.zeros(3), r"values \(3,\); expected \(N, d\) and \(N, k\)"),
         (np.zeros((3, 2)), np.zeros((4, 1)), r"\(3, 2\) and values \(4, 1\)"),
         (np.zeros((0, 2)), np.zeros((0, 1)), "N ≥ 1"),
-        (np.array([[np.nan]]), np.zeros((1, 1)), "NaN or infinity; remove those rows"),
-        (np.zeros((1, 1)), np.array([[np.inf]]), "NaN or infinity"),
+        (np.array([[np.nan]]), np.zeros((1, 1)), "z contains NaN or infinity; remove those rows"),
+        (np.zeros((1, 1)), np.array([[np.inf]]), "values contain infinity"),
     ],
 )
 def test_data_errors(z, values, message):

@@ -199,7 +199,7 @@ def test_embeddings_of_periodic_problems(untrained, name, axes):
 
 
 def test_problem_errors(heat):
-    with pytest.raises(ValueError, match="expected one for each of the axes"):
+    with pytest.raises(ValueError, match="must be 2 finite numbers, one for each of the axes"):
         replace(heat, lower=(0.0,))
     with pytest.raises(ValueError, match="must be less than upper"):
         replace(heat, upper=(1.0, 0.0))

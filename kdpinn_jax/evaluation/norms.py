@@ -13,6 +13,7 @@ from jaxtyping import Float
 from ..base.types import Coefficients, Field, Params
 from ..models.metrics import headline
 from ..models.model import Model, network_field
+from ..pde.fingerprint import NoFingerprint
 from ..pde.networks import MLP
 from ..pde.problem import Problem
 from ..training.blocks import map_rows
@@ -113,10 +114,16 @@ def check_equation(problem: Problem, definition: Problem) -> None:
             f"the bound holds on the domain {definition.lower} to {definition.upper}, not {problem.lower} to "
             f"{problem.upper}"
         )
-    # Terms are compared by identity, which ``with_conditions`` and ``load`` preserve.
-    names = {*problem.terms, *definition.terms}
-    if changed := sorted(name for name in names if problem.terms.get(name) is not definition.terms.get(name)):
+    own, known = (_term_fingerprints(problem), _term_fingerprints(definition))
+    if changed := sorted(name for name in {*own, *known} if own.get(name) != known.get(name)):
         raise NoBound(f"the bound is derived for {definition.name!r}, and this problem has other terms: {changed}")
+
+
+def _term_fingerprints(problem: Problem) -> dict[str, str]:
+    try:
+        return {name: problem.fingerprints[f"term {name!r}"] for name in problem.terms}
+    except NoFingerprint as reason:
+        raise NoBound(str(reason)) from None
 
 
 def bound_with_margin(

@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from ..base.fork import check_not_forked
 from ..base.names import one_line
 from ..base.storage import atomic, library_versions, read_safetensors
 from ..pde.networks import MLP
 from ..pde.parametric import parametric
 from ..pde.problem import Problem, with_conditions
+from .definition import describe_definition, find_changes
 from .metrics import Metrics
 from .model import Model, embedded_size
 from .report import StageReport, Status
@@ -66,6 +69,7 @@ def save(model: Model, path: str | os.PathLike[str], *, metrics: Metrics | None 
         },
         "dtype": str(model.dtype),
         "versions": library_versions(),
+        "definition": describe_definition(model),
         "training": [_summary(report) for report in model.training],
         "errors": metrics.as_dict() if metrics else None,
     }
@@ -180,8 +184,11 @@ def read_model(path: str | os.PathLike[str], problem: Problem | Callable[[str], 
 
     Raises:
         ModelFileError: as in ``read_header``; a network or domain that does not fit the problem; missing, mis-shaped or
-            non-finite weights; or an error of the function, with the path in front.
+            non-finite weights; weights that mean another solution, because the embedding or the ansatz was edited; or
+            an error of the function, with the path in front.
+        RuntimeError: this process was forked from one in which JAX has run.
     """
+    check_not_forked()
     header, tensors = _read(path)
     try:
         problem = _matching_problem(path, header, problem)
@@ -197,7 +204,30 @@ def read_model(path: str | os.PathLike[str], problem: Problem | Callable[[str], 
     if network.outputs != (problem.outputs or len(problem.fields)):
         raise ModelFileError(f"{path}: the network has {network.outputs} outputs, which do not fit {problem.name!r}")
     params = _params(path, network.layers(embedded_size(problem)), tensors)
-    return Model(problem, network, params, coefficients, training)
+    model = Model(problem, network, params, coefficients, training)
+    _compare_definition(path, header, model)
+    return model
+
+
+def _compare_definition(path: str | os.PathLike[str], header: dict[str, Any], model: Model) -> None:
+    """Refuse a model whose weights no longer mean the same solution, and warn if its equation was edited."""
+    try:
+        changes = find_changes(header.get("definition", {}), model)
+    except _DAMAGE as error:
+        raise _damaged(path, error) from None
+    name = model.problem.name
+    if changes.values:
+        raise ModelFileError(
+            f"{path}: problem {name!r} has another embedding or ansatz than when the model was saved, so that the "
+            "weights now give other values; restore the old definition, or train again"
+        )
+    if changes.terms:
+        warnings.warn(
+            f"{path}: problem {name!r} has changed since the model was trained ({', '.join(changes.terms)}); its "
+            "residuals and errors refer to the present definition",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def _matching_problem(

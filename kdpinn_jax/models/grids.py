@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from ..pde.checks import check_field
 from ..pde.problem import Problem
 
 _T = TypeVar("_T")
@@ -58,7 +59,8 @@ def reference_values(problem: Problem, coefficients: Mapping[str, Any], z: Float
     """The reference at points z (n, d): values (n, m), always in float64, whatever the caller's precision.
 
     Raises:
-        ValueError: the problem has no reference, or it is undefined at these coefficients.
+        ValueError: the problem has no reference, it is undefined at these coefficients, or it does not return one value
+            per field.
     """
     field = _compiled_reference(problem, hashable(coefficients))
     # The last chunk is padded with repeated points, so that one compiled size serves every grid.
@@ -84,7 +86,11 @@ def _compiled_reference(
                 f"problem {problem.name!r} has no reference at {dict(coefficients)} ({error}); change the coefficients"
             ) from None
 
-    field = in_float64(lambda: jax.jit(jax.vmap(reference(dict(coefficients)))))
+    field_at_point = in_float64(lambda: reference(dict(coefficients)))
+    in_float64(
+        lambda: check_field(f"problem {problem.name!r}: reference", problem, lambda net, z, c: field_at_point(z))
+    )
+    field = jax.jit(jax.vmap(field_at_point))
     return lambda z: in_float64(lambda: np.asarray(field(jnp.asarray(z))))
 
 

@@ -10,6 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
+from ..base.fork import check_not_forked
 from ..base.types import Coefficients, Field, Params
 from ..pde.networks import MLP, count_parameters
 from ..pde.problem import Problem
@@ -86,7 +87,9 @@ class Model:
 
         Raises:
             ValueError: z is not of shape (n, d).
+        RuntimeError: this process was forked from one in which JAX has run.
         """
+        check_not_forked()
         z = jnp.asarray(z, self.dtype)
         check_points(z.shape, self.problem)
         return _values(self.problem, self.network, self.params, self.coefficients, z)

@@ -87,7 +87,7 @@ def predict_windows(models: Sequence[Model], z: ArrayLike) -> Float[Array, "n m"
         raise ValueError("predict_windows: models is empty; pass one model per window")
     problem = models[0].problem
     for i, model in enumerate(models):
-        if model.problem is not problem:
+        if model.problem != problem:
             raise ValueError(
                 f"predict_windows: model {i} solves another problem ({model.problem.name!r}) than model 0 "
                 f"({problem.name!r}); all windows must share one problem"

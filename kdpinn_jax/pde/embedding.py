@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
 import jax.numpy as jnp
 from jax import Array
@@ -19,19 +20,25 @@ def scale_to_unit(lower: Sequence[float], upper: Sequence[float], *, logarithmic
         upper: upper corner of the box, d numbers.
         logarithmic: the axes that are mapped by their logarithm; all others are mapped linearly.
     """
+    return _ScaleToUnit(tuple(map(float, lower)), tuple(map(float, upper)), tuple(logarithmic))
 
-    def embed(z: Float[Array, " d"]) -> Float[Array, " d"]:
-        a, b = jnp.asarray(lower, z.dtype), jnp.asarray(upper, z.dtype)
+
+@dataclass(frozen=True)
+class _ScaleToUnit:
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+    logarithmic: tuple[int, ...] = ()
+
+    def __call__(self, z: Float[Array, " d"]) -> Float[Array, " d"]:
+        a, b = jnp.asarray(self.lower, z.dtype), jnp.asarray(self.upper, z.dtype)
         unit = (z - a) * (2 / (b - a)) - 1
-        if not logarithmic:
+        if not self.logarithmic:
             return unit
 
         def scale_logarithm(i: int) -> Array:
-            return jnp.log(z[i] / lower[i]) * (2 / math.log(upper[i] / lower[i])) - 1
+            return jnp.log(z[i] / self.lower[i]) * (2 / math.log(self.upper[i] / self.lower[i])) - 1
 
-        return jnp.stack([scale_logarithm(i) if i in logarithmic else unit[i] for i in range(len(lower))])
-
-    return embed
+        return jnp.stack([scale_logarithm(i) if i in self.logarithmic else unit[i] for i in range(len(self.lower))])
 
 
 def periodic_embedding(
@@ -45,17 +52,22 @@ def periodic_embedding(
         axes: the periodic axes; all other coordinates are scaled to [−1, 1].
         harmonics: the number of harmonics, j = 1…harmonics.
     """
-    scale = scale_to_unit(lower, upper)
+    return _Periodic(scale_to_unit(lower, upper), tuple(axes), harmonics)
 
-    def embed(z: Float[Array, " d"]) -> Float[Array, " e"]:
-        unit = scale(z)
+
+@dataclass(frozen=True)
+class _Periodic:
+    scale: Embedding
+    axes: tuple[int, ...]
+    harmonics: int
+
+    def __call__(self, z: Float[Array, " d"]) -> Float[Array, " e"]:
+        unit = self.scale(z)
         inputs = []
-        for axis in range(len(lower)):
-            if axis in axes:
-                theta = jnp.pi * (unit[axis] + 1) * jnp.arange(1, harmonics + 1, dtype=z.dtype)
+        for axis in range(len(z)):
+            if axis in self.axes:
+                theta = jnp.pi * (unit[axis] + 1) * jnp.arange(1, self.harmonics + 1, dtype=z.dtype)
                 inputs += [jnp.cos(theta), jnp.sin(theta)]
             else:
                 inputs.append(unit[axis : axis + 1])
         return jnp.concatenate(inputs)
-
-    return embed

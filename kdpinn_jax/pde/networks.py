@@ -35,6 +35,8 @@ class MLP(nn.Module):
     outputs: int = 1
 
     def __post_init__(self) -> None:
+        if isinstance(self.hidden, int):
+            raise ValueError(f"MLP: hidden={self.hidden} must be a tuple of widths, such as MLP(({self.hidden},))")
         if isinstance(self.hidden, list):
             object.__setattr__(self, "hidden", tuple(self.hidden))
         if not self.hidden or any(isinstance(w, bool) or not isinstance(w, int) or w < 1 for w in self.hidden):

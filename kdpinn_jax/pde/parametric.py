@@ -2,8 +2,8 @@
 
 import functools
 import math
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -13,8 +13,8 @@ from jax.tree_util import Partial
 from jaxtyping import Float
 
 from ..base.names import nearest
-from ..base.types import Coefficients, Field, Residual, Sampler
-from .embedding import scale_to_unit
+from ..base.types import Ansatz, Coefficients, Field, Reference, Residual, Sampler
+from .embedding import Embedding, scale_to_unit
 from .networks import MLP
 from .problem import Problem, Term
 from .sampling import box
@@ -72,7 +72,7 @@ def parametric(problem: Problem, **ranges: Range) -> Problem:
 
 @functools.cache
 def _parametric(problem: Problem, ranges: tuple[tuple[str, Range], ...]) -> Problem:
-    d, names = len(problem.axes), tuple(name for name, _ in ranges)
+    names = tuple(name for name, _ in ranges)
     family = replace(
         problem,
         axes=(*problem.axes, *names),
@@ -83,80 +83,120 @@ def _parametric(problem: Problem, ranges: tuple[tuple[str, Range], ...]) -> Prob
         student=_widen(problem.student, len(names)),
         bound=None,
     )
-    embed, ansatz, reference = problem.embed, problem.ansatz, problem.reference
-    new = slice(d, len(family.axes))
-    logarithmic = tuple(i - d for i in family.logarithmic if i >= d)
-    lower, upper = family.lower[new], family.upper[new]
+    new = _NewAxes(len(problem.axes), names)
+    logarithmic = tuple(i - new.d for i in family.logarithmic if i >= new.d)
+    lower, upper = family.lower[new.d :], family.upper[new.d :]
+    draw = _CoefficientSampler(new.d, lower, upper, logarithmic)
     scale = scale_to_unit(lower, upper, logarithmic=logarithmic)
-    draw_coefficients = _coefficient_sampler(d, lower, upper, logarithmic)
-
-    def family_embed(z: Float[Array, " _d"]) -> Float[Array, " _e"]:
-        assert embed is not None
-        return jnp.concatenate([embed(z[:d]), scale(z[new])])
-
-    def family_ansatz(net: Field, z: Float[Array, " _d"], c: Coefficients) -> Float[Array, " _m"]:
-        assert ansatz is not None
-        return ansatz(_member_field(net, z[new]), z[:d], _coefficients_at(names, z[new], c))
-
-    def family_reference(c: Coefficients) -> Field:
-        def value(z: Float[Array, " _d"]) -> Float[Array, " _m"]:
-            assert reference is not None
-            return reference(_coefficients_at(names, z[new], c))(z[:d])
-
-        return value
-
+    reference = _FamilyReference(new, problem.reference) if problem.reference else None
     return replace(
         family,
-        terms={name: _family_term(term, d, names, draw_coefficients) for name, term in problem.terms.items()},
-        embed=family_embed if embed else None,
-        ansatz=family_ansatz if ansatz else None,
-        reference=family_reference if reference and _is_traceable(family_reference, family) else None,
+        terms={name: _family_term(term, new, draw) for name, term in problem.terms.items()},
+        embed=_FamilyEmbedding(new, problem.embed, scale) if problem.embed else None,
+        ansatz=_FamilyAnsatz(new, problem.ansatz) if problem.ansatz else None,
+        reference=reference if reference and _is_traceable(reference, family) else None,
     )
 
 
-def _widen(network: MLP, coefficients: int) -> MLP:
-    """The network with wider layers, rounded to a multiple of four, the lanes of a vector."""
-    return network.clone(hidden=tuple(4 * round(WIDTH_FACTOR**coefficients * width / 4) for width in network.hidden))
+@dataclass(frozen=True)
+class _NewAxes:
+    """The axes of a family: the first d are those of its members, and coefficients with these names follow."""
+
+    d: int
+    names: tuple[str, ...]
+
+    def coefficients(self, z: Float[Array, " _d"], c: Coefficients) -> dict[str, Any]:
+        """All coefficients at a point: ``c`` and those that are inputs."""
+        return dict(c) | {name: z[self.d + i] for i, name in enumerate(self.names)}
+
+    def member(self, u: Field, z: Float[Array, " _d"]) -> Field:
+        """A field of the family at the coefficients of z, as a field of the member's coordinates."""
+        end = self.d + len(self.names)
+        return lambda member_z: u(jnp.concatenate([member_z, z[self.d : end]]))
 
 
-def _coefficients_at(names: tuple[str, ...], values: Float[Array, " p"], c: Coefficients) -> dict[str, Any]:
-    """All coefficients at a point: ``c`` and those that are inputs."""
-    return dict(c) | {name: values[i] for i, name in enumerate(names)}
+@dataclass(frozen=True)
+class _FamilyEmbedding:
+    new: _NewAxes
+    embed: Embedding
+    scale: Embedding
+
+    def __call__(self, z: Float[Array, " _d"]) -> Float[Array, " _e"]:
+        return jnp.concatenate([self.embed(z[: self.new.d]), self.scale(z[self.new.d :])])
 
 
-def _member_field(u: Field, values: Float[Array, " p"]) -> Field:
-    """A field of the family at fixed coefficients, as a field of the member's coordinates."""
-    return lambda z: u(jnp.concatenate([z, values]))
+@dataclass(frozen=True)
+class _FamilyAnsatz:
+    new: _NewAxes
+    ansatz: Ansatz
+
+    def __call__(self, net: Field, z: Float[Array, " _d"], c: Coefficients) -> Float[Array, " _m"]:
+        return self.ansatz(self.new.member(net, z), z[: self.new.d], self.new.coefficients(z, c))
 
 
-def _coefficient_sampler(
-    d: int, lower: tuple[float, ...], upper: tuple[float, ...], logarithmic: tuple[int, ...]
-) -> Sampler:
+@dataclass(frozen=True)
+class _FamilyReference:
+    new: _NewAxes
+    reference: Reference
+
+    def __call__(self, c: Mapping[str, Any]) -> Field:
+        return lambda z: self.reference(self.new.coefficients(z, c))(z[: self.new.d])
+
+
+@dataclass(frozen=True)
+class _CoefficientSampler:
     """A sampler of the p coefficients, for rows of d coordinates.
 
     The coefficients use the dimensions of the Sobol sequence that follow the first d, which the term's own points use.
     Together the two fill the box evenly; with the same dimensions the coefficients would repeat the coordinates.
     """
-    joint = box((0.0,) * d + lower, (1.0,) * d + upper, logarithmic=tuple(d + i for i in logarithmic))
-    return lambda key, n: joint(key, n)[:, d:]
+
+    d: int
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+    logarithmic: tuple[int, ...]
+
+    def __call__(self, key: Array, n: int) -> Float[Array, "n p"]:
+        d = self.d
+        joint = box((0.0,) * d + self.lower, (1.0,) * d + self.upper, logarithmic=[d + i for i in self.logarithmic])
+        return joint(key, n)[:, d:]
 
 
-def _family_term(term: Term, d: int, names: tuple[str, ...], draw_coefficients: Sampler) -> Term:
-    """The term of a member at the coefficients of each row, which follow the d coordinates; other columns come last."""
-    p = len(names)
+@dataclass(frozen=True)
+class _FamilyRows:
+    """Rows of a member's term with the coefficients after the d coordinates; other columns come last."""
 
-    def sample(member_sample: Sampler, key: Array, n: int) -> Float[Array, "n _columns"]:
+    new: _NewAxes
+    draw_coefficients: Sampler
+
+    def __call__(self, member_sample: Sampler, key: Array, n: int) -> Float[Array, "n _columns"]:
         key_points, key_values = jax.random.split(key)
-        rows = member_sample(key_points, n)
-        return jnp.concatenate([rows[:, :d], draw_coefficients(key_values, n).astype(rows.dtype), rows[:, d:]], axis=1)
+        rows, d = member_sample(key_points, n), self.new.d
+        values = self.draw_coefficients(key_values, n).astype(rows.dtype)
+        return jnp.concatenate([rows[:, :d], values, rows[:, d:]], axis=1)
 
-    def residual(member_residual: Residual, u: Field, row: Array, c: Coefficients) -> Array:
-        values = row[d : d + p]
-        member_row = jnp.concatenate([row[:d], row[d + p :]])
-        return member_residual(_member_field(u, values), member_row, _coefficients_at(names, values, c))
 
-    count = max(math.ceil(POINT_FACTOR**p * term.count), MIN_POINTS)
-    return replace(term, sample=Partial(sample, term.sample), residual=Partial(residual, term.residual), count=count)
+@dataclass(frozen=True)
+class _FamilyResidual:
+    """The residual of a member's term at the coefficients of each row."""
+
+    new: _NewAxes
+
+    def __call__(self, member_residual: Residual, u: Field, row: Array, c: Coefficients) -> Array:
+        d = self.new.d
+        member_row = jnp.concatenate([row[:d], row[d + len(self.new.names) :]])
+        return member_residual(self.new.member(u, row), member_row, self.new.coefficients(row, c))
+
+
+def _family_term(term: Term, new: _NewAxes, draw_coefficients: Sampler) -> Term:
+    count = max(math.ceil(POINT_FACTOR ** len(new.names) * term.count), MIN_POINTS)
+    sample = Partial(_FamilyRows(new, draw_coefficients), term.sample)
+    return replace(term, sample=sample, residual=Partial(_FamilyResidual(new), term.residual), count=count)
+
+
+def _widen(network: MLP, coefficients: int) -> MLP:
+    """The network with wider layers, rounded to a multiple of four, the lanes of a vector."""
+    return network.clone(hidden=tuple(4 * round(WIDTH_FACTOR**coefficients * width / 4) for width in network.hidden))
 
 
 def _is_traceable(reference: Callable[[Coefficients], Field], family: Problem) -> bool:

@@ -1,5 +1,6 @@
 """A PDE as a value: terms with samplers and residuals, coefficients, and an optional reference solution."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -9,7 +10,9 @@ import jax
 from jax.tree_util import Partial
 
 from ..base.types import Ansatz, Reference, Residual, Sampler
+from .arguments import corner, names, scalars
 from .embedding import Embedding, scale_to_unit
+from .fingerprint import problem_fingerprints
 from .networks import MLP
 
 Conditions = Literal["soft", "hard"]
@@ -43,8 +46,25 @@ class Term:
             function = getattr(self, name)
             if callable(function) and not isinstance(function, Partial):
                 object.__setattr__(self, name, Partial(function))
-        if self.count < 1:
-            raise ValueError(f"Term: count={self.count} must be at least 1")
+            elif not callable(function):
+                raise ValueError(f"Term: {name}={function!r} must be a function")
+        if isinstance(self.count, bool) or not isinstance(self.count, int) or self.count < 1:
+            raise ValueError(f"Term: count={self.count!r} must be a whole number of points, at least 1")
+
+    def for_fields(self, fields: tuple[str, ...]) -> "Term":
+        """The term with the names of fields in its residual replaced by their indices."""
+        residual = _for_fields(self.residual, fields)
+        return self if residual is self.residual else replace(self, residual=residual)
+
+
+def _for_fields(residual: Any, fields: tuple[str, ...]) -> Any:
+    """A residual, and those that it wraps, with indices of fields instead of names."""
+    if not isinstance(residual, Partial):
+        return residual.for_fields(fields) if hasattr(residual, "for_fields") else residual
+    before = (residual.func, *residual.args)
+    function, *arguments = (_for_fields(part, fields) for part in before)
+    unchanged = all(a is b for a, b in zip(before, (function, *arguments), strict=True))
+    return residual if unchanged else Partial(function, *arguments, **residual.keywords)
 
 
 #: The range of a coefficient is wide if its ends differ by more than this factor. It is then scaled and sampled by its
@@ -54,7 +74,10 @@ WIDE = 3.0
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A partial differential equation with its conditions. Hashed by identity: a static argument of jit.
+    """A partial differential equation with its conditions: a static argument of jit.
+
+    Two problems are equal if all of their attributes are, where functions are compared by what they compute
+    (``fingerprints``), and the reference and the bound by ``==``. A copy, or an unpickled one, equals the original.
 
     Attributes:
         name: the name used in files and on the command line.
@@ -80,7 +103,8 @@ class Problem:
             None estimates the error. It raises ``NoBound`` for a problem with other terms.
 
     Raises:
-        ValueError: lower and upper do not fit the axes, or a weight or enforced condition is not among the terms.
+        ValueError: lower and upper do not fit the axes, a coefficient or weight is not one finite number, or a name in
+            weights or enforced is not among the terms.
     """
 
     name: str
@@ -103,22 +127,62 @@ class Problem:
     bound: Callable[[Any], Any] | None = None
 
     def __post_init__(self) -> None:
-        d = len(self.axes)
-        if len(self.lower) != d or len(self.upper) != d:
-            raise ValueError(
-                f"Problem {self.name!r}: lower has {len(self.lower)} numbers and upper {len(self.upper)}; expected one "
-                f"for each of the axes {self.axes}"
-            )
+        what = f"Problem {self.name!r}: "
+        axes, fields = (names(f"{what}{n}", getattr(self, n), required=True) for n in ("axes", "fields"))
+        for name, term in self.terms.items():
+            if not isinstance(term, Term):
+                raise ValueError(f"{what}term {name!r} is {term!r}; expected Term(sampler, residual)")
+        normal = {
+            "axes": axes,
+            "fields": fields,
+            "lower": corner(f"{what}lower", self.lower, axes),
+            "upper": corner(f"{what}upper", self.upper, axes),
+            "terms": {name: term.for_fields(fields) for name, term in self.terms.items()},
+            "coefficients": scalars(f"{what}coefficients", self.coefficients),
+            "weights": scalars(f"{what}weights", self.weights),
+            "enforced": names(f"{what}enforced", self.enforced),
+            "family": names(f"{what}family", self.family),
+        }
+        for attribute, value in normal.items():
+            object.__setattr__(self, attribute, value)
         if any(not a < b for a, b in zip(self.lower, self.upper, strict=True)):
-            raise ValueError(
-                f"Problem {self.name!r}: lower={self.lower} must be less than upper={self.upper} on every axis"
-            )
-        for what, names in (("enforced", self.enforced), ("weights", tuple(self.weights))):
-            if unknown := set(names) - set(self.terms):
+            raise ValueError(f"{what}lower={self.lower} must be less than upper={self.upper} on every axis")
+        for attribute in ("enforced", "weights"):
+            if unknown := set(getattr(self, attribute)) - set(self.terms):
                 raise ValueError(
-                    f"Problem {self.name!r}: {what} names {sorted(unknown)}, which are not among its terms "
-                    f"{sorted(self.terms)}"
+                    f"{what}{attribute} names {sorted(unknown)}, which are not among its terms {sorted(self.terms)}"
                 )
+
+    @functools.cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """What distinguishes the functions that training uses, by name; see ``problem_fingerprints``."""
+        return problem_fingerprints(self)
+
+    @functools.cached_property
+    def _identity(self) -> tuple[Any, ...]:
+        """Everything that distinguishes the problem from others."""
+        numbers = (tuple(sorted(self.coefficients.items())), tuple(sorted(self.weights.items())))
+        names = (self.name, self.axes, self.fields, self.enforced, self.outputs, self.headline, self.family)
+        networks = (self.teacher, self.student)
+        counts = tuple((name, term.count) for name, term in self.terms.items())
+        try:
+            functions: Any = tuple(self.fingerprints.items())
+        except Exception:  # a function that cannot be traced equals itself alone
+            functions = id(self)
+        return names, self.lower, self.upper, numbers, networks, counts, functions
+
+    def __eq__(self, other: object) -> bool:
+        if self is other or not isinstance(other, Problem):
+            return self is other
+        same = self._identity == other._identity
+        return same and (self.reference, self.bound) == (other.reference, other.bound)
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The attributes without what was derived from them, which depends on the versions of JAX and Python."""
+        return {attribute.name: getattr(self, attribute.name) for attribute in dataclasses.fields(self)}
 
     @property
     def conditions(self) -> Conditions:

@@ -1,9 +1,11 @@
 """Samplers: pure functions ``(key, n) -> (n, columns)`` that draw points from boxes, their faces, and unions.
 
-All designs are written in JAX, so that a whole training can be vmapped over keys.
+All designs are written in JAX, so that a whole training can be vmapped over keys. Samplers are values, which can be
+compared, hashed, copied and pickled.
 """
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import jax
@@ -74,16 +76,24 @@ def box(
     if design not in _DESIGNS:
         raise ValueError(f"box: design={design!r} is unknown; use one of {', '.join(_DESIGNS)}")
 
-    def sample(key: Array, n: int) -> Float[Array, "n d"]:
-        unit = _DESIGNS[design](key, n, len(lower))
-        a, b = jnp.asarray([lower], unit.dtype), jnp.asarray([upper], unit.dtype)
+    return _Box(lower, upper, design, tuple(logarithmic))
+
+
+@dataclass(frozen=True)
+class _Box:
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+    design: Design
+    logarithmic: tuple[int, ...]
+
+    def __call__(self, key: Array, n: int) -> Float[Array, "n d"]:
+        unit = _DESIGNS[self.design](key, n, len(self.lower))
+        a, b = jnp.asarray([self.lower], unit.dtype), jnp.asarray([self.upper], unit.dtype)
         z = a + (b - a) * unit
-        for axis in logarithmic:
+        for axis in self.logarithmic:
             low, high = a[0, axis], b[0, axis]
             z = z.at[:, axis].set(jnp.clip(low * (high / low) ** unit[:, axis], low, high))
         return z
-
-    return sample
 
 
 def faces(lower: Sequence[float], upper: Sequence[float], axes: Sequence[int], design: Design = "sobol") -> Sampler:
@@ -116,10 +126,15 @@ def union(*samplers: Sampler) -> Sampler:
     Returns:
         ``(key, n) -> (n, columns)``, with n divided evenly among the sets; the first ones get the remainder.
     """
+    return _Union(samplers)
 
-    def sample(key: Array, n: int) -> Float[Array, "n columns"]:
-        counts = [n // len(samplers) + (i < n % len(samplers)) for i in range(len(samplers))]
-        keys = jax.random.split(key, len(samplers))
-        return jnp.concatenate([draw(k, c) for draw, k, c in zip(samplers, keys, counts, strict=True) if c])
 
-    return sample
+@dataclass(frozen=True)
+class _Union:
+    samplers: tuple[Sampler, ...]
+
+    def __call__(self, key: Array, n: int) -> Float[Array, "n columns"]:
+        sets = len(self.samplers)
+        counts = [n // sets + (i < n % sets) for i in range(sets)]
+        keys = jax.random.split(key, sets)
+        return jnp.concatenate([draw(k, c) for draw, k, c in zip(self.samplers, keys, counts, strict=True) if c])

@@ -6,6 +6,7 @@ A resumed training is replayed: completed stages are read back, and the interrup
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import os
 import shutil
 import time
@@ -23,7 +24,9 @@ from safetensors import SafetensorError
 from ..base.lock import only_writer
 from ..base.types import Params, is_key
 from ..models.report import StageReport
+from ..pde.fingerprint import NoFingerprint, fingerprint, term_fingerprint
 from .checkpoint_file import LATEST, PREVIOUS, Content, FinishedStage, RunningStage, Unusable, read, write
+from .objective import Objective
 from .phase import Phase
 from .stages import Stage
 
@@ -150,7 +153,8 @@ def open_journal(checkpoint: Checkpoint | None, get_identity: Callable[[], Mappi
         get_identity: returns ``identity`` of the training; called only if there is a checkpoint.
 
     Raises:
-        CheckpointError: the folder holds another training, a damaged checkpoint, or one of other library versions.
+        CheckpointError: the folder holds another training, a damaged checkpoint, or one of other library versions; or a
+            function of the training cannot be compared with the one that the checkpoint was written for.
         RuntimeError: another process is writing into the folder.
         OSError: the folder is not writable.
     """
@@ -188,11 +192,18 @@ def _read_latest(checkpoint: Checkpoint, identity: Mapping[str, Any]) -> Content
 
 
 def identity(phases: Sequence[Phase], key: Array) -> dict[str, Any]:
-    """Everything that distinguishes a training: descriptions of what may differ, and a digest of all its numbers."""
+    """Everything that distinguishes a training: descriptions of what may differ, and digests of its functions and
+    numbers.
+
+    Raises:
+        CheckpointError: a function has no fingerprint.
+    """
     last = phases[-1].objective
+    functions = [_function_fingerprints(phase.objective) for phase in phases]
     return {
         "problem": last.problem.name,
         "conditions": last.problem.conditions,
+        **{name: [digests.get(name) for digests in functions] for name in dict.fromkeys(itertools.chain(*functions))},
         "domain": f"{last.problem.lower} {last.problem.upper}",
         "network": f"{last.network.hidden} {last.network.activation}",
         "terms": " then ".join(
@@ -205,11 +216,41 @@ def identity(phases: Sequence[Phase], key: Array) -> dict[str, Any]:
     }
 
 
+def _function_fingerprints(objective: Objective) -> dict[str, str]:
+    """A digest for each function that training uses.
+
+    Raises:
+        CheckpointError: a function has no fingerprint.
+    """
+    problem = objective.problem
+    try:
+        digests = {name: digest for name, digest in problem.fingerprints.items() if not name.startswith("term ")}
+        for name, term in objective.terms.items():
+            known = problem.terms.get(name) is term
+            key = f"term {name!r}"
+            digests[key] = problem.fingerprints[key] if known else term_fingerprint(problem, name, term)
+    except NoFingerprint as reason:
+        raise CheckpointError(f"checkpoint: {reason}; train without a checkpoint") from None
+    return digests
+
+
 def _describe(stage: Stage) -> str:
-    """A stage's name and its static attributes, except functions, whose names are not stable."""
+    """A stage's name and its static attributes; functions, such as a schedule, by what they compute."""
     static = {"steps": stage.steps} | vars(stage)
-    settings = [f"{name}={value}" for name, value in static.items() if not callable(value) and not _is_number(value)]
+    settings = [f"{name}={_setting(name, value)}" for name, value in static.items() if not _is_number(value)]
     return f"{type(stage).__name__}({', '.join(settings)})"
+
+
+def _setting(name: str, value: Any) -> Any:
+    if not callable(value):
+        return value
+    try:
+        return fingerprint(name, value, jax.ShapeDtypeStruct((), jnp.int32))
+    except Exception as error:  # it is not a function of the step, or calls Python code
+        raise CheckpointError(
+            f"checkpoint: the stage's {name} cannot be compared with what it was before ({error}); train without a "
+            "checkpoint"
+        ) from None
 
 
 def _is_number(value: object) -> bool:

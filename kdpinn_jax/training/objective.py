@@ -14,8 +14,10 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
+from ..base.fork import check_not_forked
 from ..base.names import nearest
 from ..base.types import is_traced
+from ..pde.checks import check_problem, check_term
 from ..pde.networks import MLP
 from ..pde.problem import Problem, Term
 
@@ -67,13 +69,19 @@ def objective(
         coefficients: those that differ from the problem's.
 
     Raises:
-        ValueError: a weight or coefficient is unknown or not finite, a weight is negative, or the name of a term is
-            reserved by the history.
+        ValueError: a weight or coefficient is unknown or not finite, a weight is negative, the name of a term is
+            reserved by the history, or a function of the problem or a term does not return what it should
+            (``check_problem``).
+        RuntimeError: this process was forked from one in which JAX has run.
     """
+    check_not_forked()
     network = network or problem.teacher
     network = network.clone(outputs=problem.outputs or len(problem.fields))
     active = {name: term for name, term in problem.terms.items() if name not in problem.enforced}
-    active |= dict(terms or {})
+    check_problem(problem)
+    for name, term in (terms or {}).items():
+        active[name] = term.for_fields(problem.fields)
+        check_term(problem, name, active[name])
     if reserved := _RESERVED & set(active):
         raise ValueError(f"terms {sorted(reserved)}: the training history reserves these names; rename the terms")
     defaults = dict.fromkeys(active, 1.0) | {k: v for k, v in problem.weights.items() if k in active}

@@ -40,7 +40,7 @@ def draw_evenly(objective: Objective, sampling: Sampling, key: Array) -> Points:
                 "expect the equation's term under the name 'residual'"
             )
     rows = {
-        name: objective.terms[name].sample(k, sampling.points(objective.terms[name].count))
+        name: _draw(objective, name, k, sampling.points(objective.terms[name].count))
         for name, k in _keys(objective, key).items()
     }
     weighted = sampling.adaptive if sampling.unbiased else ()
@@ -73,6 +73,20 @@ def renew(objective: Objective, sampling: Sampling, params: Params, key: Array, 
     return jax.tree.map(replace_due, fresh, old)
 
 
+def _draw(objective: Objective, name: str, key: Array, n: int) -> Float[Array, "n columns"]:
+    """n rows of a term.
+
+    Raises:
+        ValueError: its sampler returns another number of rows.
+    """
+    rows = objective.terms[name].sample(key, n)
+    if len(rows) != n:
+        raise ValueError(
+            f"term {name!r}: sample(key, {n}) returns {len(rows)} rows; expected {n}, as many as asked for"
+        )
+    return rows
+
+
 def _keys(objective: Objective, key: Array) -> dict[str, Array]:
     """One key per term, in the order in which jit traverses a dict, so that jit does not change the points."""
     return dict(zip(sorted(objective.terms), jax.random.split(key, len(objective.terms)), strict=True))
@@ -84,7 +98,7 @@ def _draw_adaptively(
     """Rows of a term drawn by the size of its residual, and the importance weights that leave the mean unbiased."""
     key_rows, key_choice = jax.random.split(key)
     count = sampling.points(objective.terms[name].count)
-    candidates = objective.terms[name].sample(key_rows, sampling.candidates * count)
+    candidates = _draw(objective, name, key_rows, sampling.candidates * count)
     # Every eighth Sobol point lies in one slab of the box, but every eighth of the sorted points is again a Sobol
     # sequence. Sorting by columns therefore keeps equally spaced choices even.
     candidates = candidates[jnp.lexsort(candidates.T[::-1])]

@@ -1,8 +1,6 @@
 """Knowledge distillation as a term of the loss: soft targets, Sobolev targets, and the Huber loss of any term."""
 
-import functools
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +12,7 @@ from jaxtyping import Float
 
 from ..base.types import Coefficients, Field, Residual, Sampler, is_traced
 from ..models.model import Model
-from ..pde.problem import Problem, Term
+from ..pde.problem import Term
 from ..pde.sampling import box
 
 
@@ -45,41 +43,42 @@ def gaussian_kl(
     return -jnp.log(ratio) + 0.5 * ratio**2 + (teacher - student) ** 2 / (2 * student_width**2) - 0.5
 
 
-@functools.cache
-def _domain(problem: Problem) -> Sampler:
-    return box(problem.lower, problem.upper, logarithmic=problem.logarithmic)
+# These are values and not closures, so that teachers of one shape share a program.
+@dataclass(frozen=True)
+class _TargetRows:
+    """Rows (z, u_T(z)) or (z, u_T(z), ∂u_T(z)). The teacher is evaluated once per draw; no gradient reaches it."""
 
+    draw: Sampler
+    with_slopes: bool
 
-# The cached factories return the same function for the same arguments, so that teachers of one shape share a program.
-@functools.cache
-def _target_sampler(draw: Sampler, with_slopes: bool) -> Callable[[Model, Array, int], Array]:
-    def sample(teacher: Model, key: Array, n: int) -> Float[Array, "n columns"]:
-        """Rows (z, u_T(z)) or (z, u_T(z), ∂u_T(z)). The teacher is evaluated once per draw; no gradient reaches it."""
+    def __call__(self, teacher: Model, key: Array, n: int) -> Float[Array, "n columns"]:
         u = teacher.field
 
         def row(z: Array) -> Array:
-            slopes = [jax.jacfwd(u)(z).ravel()] if with_slopes else []
+            slopes = [jax.jacfwd(u)(z).ravel()] if self.with_slopes else []
             return jnp.concatenate([z, u(z), *slopes])
 
-        return jax.lax.stop_gradient(jax.vmap(row)(draw(key, n)))
-
-    return sample
+        return jax.lax.stop_gradient(jax.vmap(row)(self.draw(key, n)))
 
 
-@functools.cache
-def _target_residual(
-    d: int, m: int, with_slopes: bool
-) -> Callable[[Array, Array, Array, Field, Array, Coefficients], Array]:
-    def residual(scale: Array, sobolev: Array, extent: Array, u: Field, row: Array, c: Coefficients) -> Array:
-        """The weighted differences of values and slopes at one row."""
+@dataclass(frozen=True)
+class _TargetMisfit:
+    """The weighted differences of values and slopes at one row."""
+
+    d: int
+    m: int
+    with_slopes: bool
+
+    def __call__(
+        self, scale: Array, sobolev: Array, extent: Array, u: Field, row: Array, c: Coefficients
+    ) -> Float[Array, " k"]:
+        d, m = self.d, self.m
         z, value, slopes = row[:d], row[d : d + m], row[d + m :]
         misfit = scale * (u(z) - value)
-        if not with_slopes:
+        if not self.with_slopes:
             return misfit
         slope_misfit = (jax.jacfwd(u)(z) - slopes.reshape(m, d)) * extent[None, :]
         return jnp.concatenate([misfit, jnp.sqrt(sobolev) * (scale[:, None] * slope_misfit).ravel()])
-
-    return residual
 
 
 def soft_target(
@@ -125,9 +124,11 @@ def soft_target(
     width = jnp.sqrt(2.0).astype(dtype) * jnp.asarray(temperature, dtype) * jnp.asarray(sigma_student, dtype)
     scale = jnp.broadcast_to(1 / width, (m,))
     extent = jnp.asarray(teacher.problem.upper, dtype) - jnp.asarray(teacher.problem.lower, dtype)
+    problem = teacher.problem
+    draw = sample or box(problem.lower, problem.upper, logarithmic=problem.logarithmic)
     return Term(
-        Partial(_target_sampler(sample or _domain(teacher.problem), sobolev > 0), replace(teacher, training=())),
-        Partial(_target_residual(d, m, sobolev > 0), scale, jnp.asarray(sobolev, dtype), extent),
+        Partial(_TargetRows(draw, sobolev > 0), replace(teacher, training=())),
+        Partial(_TargetMisfit(d, m, sobolev > 0), scale, jnp.asarray(sobolev, dtype), extent),
         count,
     )
 

@@ -1,0 +1,182 @@
+"""Fingerprints: digests of what functions compute, taken from the programs that JAX traces.
+
+Two functions with the same fingerprint compute the same values, wherever and under whatever name they are defined. A
+function that is edited, or closes over another number, has another fingerprint.
+"""
+
+import enum
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from types import CodeType
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.core import Tracer
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+
+from ..base.types import Field, is_key
+
+if TYPE_CHECKING:  # Problem compares its fingerprints
+    from .problem import Problem, Term
+
+#: Primitives that call Python code, whose effect on the values is not part of the traced program.
+_CALLBACKS = ("pure_callback", "io_callback", "python_callback")
+#: Where an object's representation contains its address in memory.
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+| 0x[0-9a-f]+")
+
+
+class NoFingerprint(ValueError):
+    """A function whose program cannot be compared with another one; the message says why."""
+
+
+def fingerprint(what: str, function: Callable[..., Any], *arguments: Any) -> str:
+    """A digest of the program of a function, with all of its constants, traced in float64.
+
+    It depends on the versions of JAX and Python.
+
+    Args:
+        what: names the function in the message.
+        function: a function that JAX can trace.
+        arguments: pytrees of arrays or of ``jax.ShapeDtypeStruct``; their values are not part of the program.
+
+    Raises:
+        NoFingerprint: the function calls Python code through a callback, or depends on a value that is being traced.
+    """
+    with jax.enable_x64(True):
+        program = jax.make_jaxpr(function)(*arguments)
+    content: list[str] = []
+    try:
+        _describe(program, content)
+    except NoFingerprint as reason:
+        raise NoFingerprint(f"{what} cannot be compared with what it was before: {reason}") from None
+    return hashlib.sha256("\n".join(content).encode()).hexdigest()[:32]
+
+
+def _describe(value: Any, content: list[str]) -> None:
+    """Append everything that distinguishes a parameter of a program."""
+    if isinstance(value, ClosedJaxpr):
+        _describe(value.jaxpr, content)
+        for constant in value.consts:
+            _describe(constant, content)
+    elif isinstance(value, Jaxpr):
+        _describe_jaxpr(value, content)
+    elif isinstance(value, Tracer):
+        raise NoFingerprint("it depends on a value that is being traced by jit, vmap or grad")
+    elif isinstance(value, jax.Array | np.ndarray | np.generic):
+        array = np.asarray(jax.random.key_data(value) if isinstance(value, jax.Array) and is_key(value) else value)
+        content.append(f"{array.dtype}{array.shape}{hashlib.sha256(array.tobytes()).hexdigest()}")
+    elif isinstance(value, Mapping):
+        for name in sorted(value, key=str):
+            content.append(f"{name}=")
+            _describe(value[name], content)
+    elif isinstance(value, tuple | list | set | frozenset):
+        content.append(f"{type(value).__name__}{len(value)}")
+        for element in sorted(value, key=str) if isinstance(value, set | frozenset) else value:
+            _describe(element, content)
+    elif isinstance(value, bool | int | float | complex | str | bytes | enum.Enum | np.dtype | None):
+        content.append(repr(value))
+    elif callable(value) and not isinstance(value, type):
+        _describe_function(value, content)
+    else:
+        content.append(_ADDRESS.sub("", repr(value)))
+
+
+def _describe_jaxpr(jaxpr: Jaxpr, content: list[str]) -> None:
+    numbers: dict[Any, int] = {}
+
+    def name(variable: Any) -> str:
+        if isinstance(variable, Literal):
+            _describe(variable.val, content)
+            return f"literal {variable.aval}"
+        return f"{numbers.setdefault(variable, len(numbers))}:{variable.aval}"
+
+    content.append(" ".join(map(name, (*jaxpr.constvars, *jaxpr.invars))))
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in _CALLBACKS:
+            raise NoFingerprint(f"it calls Python code through {equation.primitive.name}, which could be edited unseen")
+        inputs, outputs = " ".join(map(name, equation.invars)), " ".join(map(name, equation.outvars))
+        content.append(f"{outputs} = {equation.primitive.name} {inputs}")
+        _describe(equation.params, content)
+    content.append("return " + " ".join(map(name, jaxpr.outvars)))
+
+
+def _describe_function(function: Any, content: list[str]) -> None:
+    """A function among the parameters of a program, such as the derivative rule of a custom_jvp."""
+    function = getattr(function, "f", function)  # JAX wraps such rules
+    content.append(
+        f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"
+    )
+    if isinstance(code := getattr(function, "__code__", None), CodeType):
+        _describe_code(code, content)
+
+
+def _describe_code(code: CodeType, content: list[str]) -> None:
+    content.append(f"{code.co_code.hex()} {code.co_names}")
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            _describe_code(constant, content)
+        else:
+            _describe(constant, content)
+
+
+def problem_fingerprints(problem: "Problem") -> dict[str, str]:
+    """A digest for each function of a problem that training uses: the embedding, the ansatz and every term.
+
+    Args:
+        problem: any problem.
+
+    Raises:
+        NoFingerprint: as ``fingerprint``.
+    """
+    z, w, c = _floats(len(problem.axes)), _floats(problem.outputs or len(problem.fields)), _coefficients(problem)
+    digests = {"embedding": fingerprint(f"the embedding of problem {problem.name!r}", problem.embedding, z)}
+    if problem.ansatz is not None:
+        ansatz = problem.ansatz
+        apply = lambda v, w, z, c: ansatz(probe_field(v, w), z, c)
+        digests["ansatz"] = fingerprint(f"the ansatz of problem {problem.name!r}", apply, z, w, z, c)
+    return digests | {f"term {name!r}": term_fingerprint(problem, name, term) for name, term in problem.terms.items()}
+
+
+def term_fingerprint(problem: "Problem", name: str, term: "Term") -> str:
+    """A digest of where a term is sampled, of its residual, and of the numbers bound to both.
+
+    Args:
+        problem: supplies the axes, the fields and the coefficients.
+        name: the name of the term in messages.
+        term: one of the problem's terms, or another one for the same problem.
+
+    Raises:
+        NoFingerprint: as ``fingerprint``.
+    """
+    what = f"the term {name!r} of problem {problem.name!r}"
+    key = jax.ShapeDtypeStruct((), jax.random.key(0).dtype)
+    draw = lambda key: term.sample(key, term.count)
+    with jax.enable_x64(True):
+        columns = jax.eval_shape(draw, key).shape[1]
+    residual = lambda v, w, row, c: term.residual(probe_field(v, w), row, c)
+    arguments = (_floats(len(problem.axes)), _floats(len(problem.fields)), _floats(columns), _coefficients(problem))
+    return fingerprint(what, draw, key) + fingerprint(what, residual, *arguments)
+
+
+def _floats(n: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((n,), np.float64)
+
+
+def _coefficients(problem: "Problem") -> dict[str, jax.ShapeDtypeStruct]:
+    return dict.fromkeys(problem.coefficients, jax.ShapeDtypeStruct((), np.float64))
+
+
+def probe_field(v: Array, w: Array) -> Field:
+    """The smallest field that depends on all of z and has every derivative: z -> w tanh(v · z).
+
+    A function of a field is traced with it in place of a network.
+
+    Args:
+        v: (d,), d the number of coordinates.
+        w: (m,), m the number of fields.
+    """
+    return lambda z: w * jnp.tanh(jnp.sum(v * z))
