@@ -495,6 +495,15 @@ def test_export(folder, tmp_path, form, files):
     assert any(error.encode() in content for content in contents.values())
 
 
+def test_export_with_a_fixed_batch(folder, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    student = folder / "student.safetensors"
+    result = kdpinn("export", student, "--format", "onnx", "--batch", "3", "--name", "u", "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    (tensor,) = onnx.load(tmp_path / "u.onnx").graph.input
+    assert tensor.type.tensor_type.shape.dim[0].dim_value == 3
+
+
 def test_failed_exports_are_reported_in_one_line(folder, tmp_path, monkeypatch):
     student, out = folder / "student.safetensors", tmp_path / "out"
     (tmp_path / "blocked").write_text("a file in place of a folder")
@@ -503,6 +512,8 @@ def test_failed_exports_are_reported_in_one_line(folder, tmp_path, monkeypatch):
         (["--format", "fortran", "--out", out], 2, "format 'fortran' is unknown"),
         (["--format", "c", "--name", "2fast", "--out", out], 1, "not a C identifier"),
         (["--format", "c", "--out", tmp_path / "blocked"], 1, "cannot write into"),
+        (["--format", "c", "--batch", "1", "--out", out], 2, "option '--batch' has no effect with --format c"),
+        (["--format", "onnx", "--batch", "0", "--out", out], 2, "0 is not in the range"),
         (["--format", "onnx", "--out", out], 1, "pip install 'kdpinn-jax[onnx]'"),
     ):
         result = kdpinn("export", student, *arguments)

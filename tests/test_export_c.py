@@ -54,6 +54,60 @@ def test_every_problem_passes_its_self_test(exported, tmp_path, name, real):
             assert "FAILED" not in output
 
 
+def used_stack(object_file, name):
+    """The stack of each function of the header in bytes, along the deepest chain of calls, from gcc's .su file."""
+    lines = [line.split("\t") for line in object_file.with_suffix(".su").read_text().splitlines()]
+    frame = {place.rpartition(":")[2].removeprefix(f"{name}_"): int(size) for place, size, _ in lines}
+    chain = lambda *functions: sum(frame.get(function, 0) for function in functions)
+    point = chain("eval") + max(chain("nan"), chain("point", "row"))
+    layer = chain("block", "layer") + max(chain(rows) for rows in ("rows8", "rows4", "rows1"))
+    return {
+        "EVAL": point,
+        "EVAL_JAC": chain("eval_jac") + max(chain("nan"), chain("point_jac", "row")),
+        "EVAL_BATCH": chain("eval_batch", "points") + max(point, layer),
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc")
+@pytest.mark.parametrize("name", ["black_scholes", "taylor_green", "lid_driven_cavity"])
+@pytest.mark.parametrize("real", ["float", "double"])
+def test_the_stack_is_bounded_as_the_header_states(exported, tmp_path, name, real):
+    _, header, source = exported(name)
+    define = [f"-D{name.upper()}_DOUBLE"] if real == "double" else []
+    macros = " ".join(f"bound {name.upper()}_{function}_STACK" for function in ("EVAL", "EVAL_JAC", "EVAL_BATCH"))
+    (tmp_path / "macros.c").write_text(f'#include "{header}"\n{macros}\n')
+    for options in (["-O0"], ["-Os"], ["-O2"], ["-O3"], ["-O3", "-march=native", "-ffast-math"]):
+        preprocessed = run("gcc", "-E", "-P", *options, *define, tmp_path / "macros.c")
+        expressions = [part for line in preprocessed.splitlines() for part in line.split("bound ")[1:]]
+        size = 4 if real == "float" else 8
+        bounds = [eval(expression.replace(f"sizeof({name}_real)", str(size))) for expression in expressions]
+        run("gcc", "-std=c99", *options, *define, "-fstack-usage", "-c", source, "-o", tmp_path / "model.o")
+        for (function, used), bound in zip(used_stack(tmp_path / "model.o", name).items(), bounds, strict=True):
+            assert 0 < used <= bound, (function, options)
+            assert options != ["-O0"] or bound < 4 * used + 2048, function  # a bound that says something
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not COMPILERS, reason="no C compiler")
+@pytest.mark.parametrize("name", ["black_scholes", "burgers"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nan_gives_nan_for_its_point_alone(exported, name, dtype):
+    """In a complete block, in a remainder and one by one, although the source is compiled with -ffast-math."""
+    pytest.importorskip("cffi")
+    model, _, source = exported(name)
+    compiled = kd.load_compiled(source.parent, dtype=dtype)
+    for n in (5, 40, 140):
+        z = np.random.default_rng(n).uniform(model.problem.lower, model.problem.upper, (n, 2)).astype(dtype)
+        expected = compiled(z)
+        z[1, 0] = z[n - 1, 1] = np.nan
+        expected[[1, n - 1]] = np.nan
+        np.testing.assert_allclose(compiled(z), expected, rtol=1e-5, atol=1e-6)
+        for values in compiled.jacobian(z):
+            assert (np.isnan(values.reshape(n, -1)) == np.isin(np.arange(n), [1, n - 1])[:, None]).all()
+        assert not compiled.in_domain(z)[[1, n - 1]].any()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not COMPILERS, reason="no C compiler")
 def test_a_wrong_weight_fails_the_self_test(exported, tmp_path):

@@ -45,6 +45,55 @@ def test_onnx_runtime_gives_the_models_values(student, tmp_path, name):
     assert graph.ir_version == 8
 
 
+def onnx_runtime(path):
+    runtime = pytest.importorskip("onnxruntime")
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda z: session.run(None, {"z": z})[0]
+
+
+def opencv(path):
+    network = pytest.importorskip("cv2").dnn.readNetFromONNX(str(path))
+
+    def predict(z):
+        network.setInput(z, "z")
+        return network.forward()
+
+    return predict
+
+
+def reference_evaluator(path):
+    reference = pytest.importorskip("onnx.reference")
+    return lambda z: reference.ReferenceEvaluator(str(path)).run(None, {"z": z})[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("host", [onnx_runtime, opencv, reference_evaluator])
+@pytest.mark.parametrize("name", ["black_scholes", "lid_driven_cavity"])
+def test_onnx_with_fixed_shapes(student, tmp_path, host, name):
+    onnx = pytest.importorskip("onnx")
+    model = student(name)
+    for batch in (1, 5):
+        (path,) = kd.export_onnx(model, tmp_path, name=f"fixed{batch}", batch=batch)
+        graph = onnx.load(path).graph
+        for tensor, columns in ((graph.input[0], model.problem.axes), (graph.output[0], model.problem.fields)):
+            shape = [dimension.dim_value for dimension in tensor.type.tensor_type.shape.dim]
+            assert shape == [batch, len(columns)]
+        assert {"Shape", "Expand"}.isdisjoint(node.op_type for node in graph.node)
+        z, predict = points(model.problem, batch), host(path)
+        exact = np.array(model(z))
+        np.testing.assert_allclose(predict(z), exact, rtol=0, atol=2e-6)
+        z[0, 1] = np.nan
+        exact[0] = np.nan
+        np.testing.assert_allclose(predict(z), exact, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("batch", [0, -1, 1.5, True, "1"])
+def test_the_batch_of_onnx_is_a_number_of_points(heat, untrained, tmp_path, batch, unchecked):
+    with pytest.raises(ValueError, match=r"batch=.* is not a number of points; use a whole number of at least 1"):
+        kd.export_onnx(untrained(heat, 1, kd.MLP((3,))), tmp_path / "out", batch=batch)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_onnx_metadata(student, tmp_path):
     onnx = pytest.importorskip("onnx")
@@ -76,7 +125,8 @@ def test_models_that_only_stablehlo_supports(heat, untrained, tmp_path):
     with pytest.raises(kd.UnsupportedPrimitive, match=r"primitive '(scan|while)'"):
         kd.export_onnx(model, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    assert len(kd.export_stablehlo(model, tmp_path / "out")) == 3
+    with pytest.warns(RuntimeWarning, match=r"jax.vmap.*primitive '(scan|while)'"):
+        assert len(kd.export_stablehlo(model, tmp_path / "out")) == 3
 
 
 CALLER = """
@@ -112,6 +162,18 @@ def test_stablehlo_is_exact_without_the_library(student, tmp_path, name, dtype):
     assert properties["dtype"] == dtype
     assert properties["problem"] == name
     assert properties["fields"] == list(model.problem.fields)
+
+
+@pytest.mark.slow
+def test_nan_in_stablehlo_gives_nan_in_its_row_alone(student, tmp_path):
+    model = student("taylor_green")
+    path, *_ = kd.export_stablehlo(model, tmp_path)
+    call = jax.jit(jax.export.deserialize(bytearray(path.read_bytes())).call)
+    z = points(model.problem, 7)
+    expected = np.array(call(z))
+    z[2, 2] = z[6, 0] = np.nan
+    expected[[2, 6]] = np.nan
+    np.testing.assert_array_equal(call(z), expected)
 
 
 def test_unknown_platforms_are_rejected(heat, untrained, tmp_path):

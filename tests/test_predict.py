@@ -115,11 +115,39 @@ def test_within_jax_transformations(model):
 
 
 def test_an_ansatz_with_a_loop(heat, model):
-    """Models that can be exported neither to C nor to ONNX are supported."""
+    """Models that can be exported neither to C nor to ONNX are supported, with a warning that they are slower."""
     looped = replace(heat, ansatz=lambda net, z, c: jax.lax.fori_loop(0, 3, lambda i, u: u + net(z), jnp.zeros(1)))
-    predict = kd.compile_predict(replace(model, problem=looped), dtype=np.float64)
+    with pytest.warns(
+        RuntimeWarning, match=r"jax.vmap, .* three times as long.*primitive '(scan|while)'.*test_predict.py"
+    ) as caught:
+        predict = kd.compile_predict(replace(model, problem=looped), dtype=np.float64)
+    assert len(caught) == 1
+    assert "\n" not in str(caught[0].message)
     plain = kd.compile_predict(replace(model, problem=replace(heat, ansatz=None)), dtype=np.float64)
     np.testing.assert_allclose(predict(Z), 3 * plain(Z), rtol=1e-13)
+    z = Z.copy()
+    z[3, 1] = np.nan
+    assert (np.isnan(predict(z)[:, 0]) == (np.arange(len(z)) == 3)).all()
+
+
+@pytest.mark.parametrize("derivatives", [None, ("u", "u_t", "u_xx")])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nan_gives_nan_in_its_row_alone(model, derivatives, dtype):
+    predict = kd.compile_predict(model, dtype=dtype, derivatives=derivatives)
+    z = Z.astype(dtype)
+    expected = np.array(predict(z))
+    z[2, 0] = z[5, 1] = np.nan
+    expected[[2, 5]] = np.nan
+    np.testing.assert_array_equal(predict(z), expected)
+    np.testing.assert_array_equal(predict(z[2:3]), expected[2:3])
+
+
+def test_nan_gives_nan_along_a_coordinate_that_the_field_ignores(heat, model):
+    """Also for a constant, and for a coordinate that only a comparison reads."""
+    steps = replace(heat, ansatz=lambda net, z, c: jnp.where(z[:1] > 0.5, 1.0, 2.0), enforced=())
+    predict = kd.compile_predict(replace(model, problem=steps), dtype=np.float64, derivatives=("u", "u_x"))
+    z = np.array([[0.7, 0.1], [np.nan, 0.1], [0.7, np.nan]])
+    np.testing.assert_array_equal(predict(z), [[1, 0], [np.nan, np.nan], [np.nan, np.nan]])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -10,7 +10,7 @@ import pytest
 
 import kdpinn_jax as kd
 from kdpinn_jax.serving import xla
-from kdpinn_jax.serving.bench._python import with_jax, with_numpy
+from kdpinn_jax.serving.bench._python import with_jax, with_numpy, with_torch
 from kdpinn_jax.serving.program import POINTWISE
 from kdpinn_jax.serving.trace import trace
 
@@ -54,6 +54,7 @@ EXPRESSIONS = {
     "not": lambda x, y: jnp.where(~(x > y), x, 5 * y),
     "or": lambda x, y: jnp.where((x > 0) | (y > 0.5), x, y),
     "pow": lambda x, y: lax.pow(y, x),
+    "rem": lambda x, y: lax.rem(3 * x, y),
     "rint": lambda x, y: jnp.rint(3 * x),
     "round": lambda x, y: lax.round(3 * x),
     "select_n": lambda x, y: lax.select_n(x > 1, y, x),
@@ -96,6 +97,21 @@ def model(heat):
     return kd.Model(problem, network, kd.init_params(problem, network, jax.random.key(0)), dict(heat.coefficients))
 
 
+@pytest.fixture(scope="module")
+def points_with_nan(points):
+    """The points, with NaN in the first coordinate of one row, and in the second one of another."""
+    z = points.copy()
+    z[3, 0] = z[8, 1] = np.nan
+    return z
+
+
+def check_nan(values):
+    """Every operation gives NaN for these two rows alone."""
+    rows = np.isin(np.arange(len(values)), [3, 8])
+    for name, computed in zip(EXPRESSIONS, np.asarray(values).T, strict=True):
+        np.testing.assert_array_equal(np.isnan(computed), rows, err_msg=name)
+
+
 def check(values, exact, tolerance=4e-6):
     for name, computed, expected in zip(EXPRESSIONS, np.asarray(values).T, exact.T, strict=True):
         np.testing.assert_allclose(computed, expected, rtol=tolerance, atol=tolerance, err_msg=name)
@@ -107,38 +123,54 @@ def test_the_expressions_contain_every_operation():
 
 
 @pytest.mark.slow
-def test_xla(points, exact):
+def test_xla(points, exact, points_with_nan):
     program = trace(all_expressions, 2)
-    check(jax.jit(lambda z: xla.run(program, z))(points), exact)
-    check(jax.jit(lambda z: xla.run(program, z))(points.astype(np.float64)), exact, 1e-12)
+    run = jax.jit(lambda z: xla.run(program, z))
+    check(run(points), exact)
+    check(run(points.astype(np.float64)), exact, 1e-12)
+    check_nan(run(points_with_nan))
 
 
-def test_numpy(points, exact):
-    check(with_numpy(trace(all_expressions, 2))(points), exact)
+def test_numpy(points, exact, points_with_nan):
+    predict = with_numpy(trace(all_expressions, 2))
+    check(predict(points), exact)
+    check_nan(predict(points_with_nan))
 
 
 @pytest.mark.slow
-def test_jax_operation_by_operation(points, exact):
-    check(with_jax(trace(all_expressions, 2))(jnp.asarray(points)), exact)
+def test_jax_operation_by_operation(points, exact, points_with_nan):
+    predict = with_jax(trace(all_expressions, 2))
+    check(predict(jnp.asarray(points)), exact)
+    check_nan(predict(jnp.asarray(points_with_nan)))
 
 
 @pytest.mark.slow
-def test_onnx(model, points, exact, tmp_path):
+def test_torch(points, exact, points_with_nan):
+    torch = pytest.importorskip("torch")
+    predict = with_torch(trace(all_expressions, 2))
+    check(predict(torch.tensor(points)), exact)
+    check_nan(predict(torch.tensor(points_with_nan)))
+
+
+@pytest.mark.slow
+def test_onnx(model, points, exact, points_with_nan, tmp_path):
     runtime = pytest.importorskip("onnxruntime")
     (path,) = kd.export_onnx(model, tmp_path)
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     check(session.run(None, {"z": points})[0], exact)
+    check_nan(session.run(None, {"z": points_with_nan})[0])
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_c(model, points, exact, tmp_path, dtype):
+def test_c(model, points, exact, points_with_nan, tmp_path, dtype):
     pytest.importorskip("cffi")
     kd.export_c(model, tmp_path)
     compiled = kd.load_compiled(tmp_path, dtype=dtype)
     z = np.concatenate([points, points]).astype(dtype)  # a block, and a remainder point by point
     check(compiled(z), np.concatenate([exact, exact]), 4e-6 if dtype == np.float32 else 1e-12)
+    check_nan(compiled(points_with_nan.astype(dtype)))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -8,6 +8,7 @@ import io
 import os
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,11 @@ def _in_one_line(error: click.ClickException) -> click.ClickException:
     """The same error as one printable line, without the two lines of usage that click prints first."""
     kind = click.UsageError if isinstance(error, click.UsageError) else click.ClickException
     return kind(one_line(error.format_message(), 2000))
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Print a warning on stderr as one line, without the line of the source that gave it."""
+    say(f"warning: {one_line(str(message), 2000)}")
 
 
 class Commands(click.Group):
@@ -35,7 +41,9 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                return super().invoke(ctx)
         except click.exceptions.NoArgsIsHelpError:
             raise
         except click.ClickException as error:

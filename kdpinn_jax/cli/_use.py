@@ -110,19 +110,28 @@ def predict(model: Path, points: Path, out: Path, float64: bool, as_json: bool) 
 )
 @click.option("--out", type=types.FILE, required=True, metavar="DIR", help="Output folder; created if necessary.")
 @click.option("--name", help="Name of the files, and prefix of the symbols in C. Default: the problem's name.")
+@click.option(
+    "--batch",
+    type=click.IntRange(1, types.MOST_POINTS),
+    help="Number of points per call of an ONNX graph, for hosts that require fixed shapes. Default: any number.",
+)
 @cli.JSON
-def export(model: Path, form: str, out: Path, name: str | None, as_json: bool) -> None:
+def export(model: Path, form: str, out: Path, name: str | None, batch: int | None, as_json: bool) -> None:
     """Export a model, including its embedding and ansatz, as a float32 program for use outside Python.
 
     \b
     kdpinn export runs/burgers/student.safetensors --format c --out burgers_c
+    kdpinn export runs/burgers/student.safetensors --format onnx --batch 1 --out burgers_onnx
     """
+    if batch is not None and form != "onnx":
+        raise click.UsageError(f"option '--batch' has no effect with --format {form}; use it with --format onnx")
     host.set_up_jax()
     from ..models.files import measured_errors
     from ..problems.load import load
     from ..serving.export import FORMATS
 
-    paths = FORMATS[form](load(model), out, name=name, metrics=measured_errors(model))
+    options = {} if batch is None else {"batch": batch}
+    paths = FORMATS[form](load(model), out, name=name, metrics=measured_errors(model), **options)
     host.print_json({"files": list(map(str, paths))}) if as_json else click.echo("\n".join(map(str, paths)))
 
 

@@ -6,7 +6,7 @@ alone has a numerical dtype.
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -18,6 +18,18 @@ WIDE = 4
 
 #: An element of a node, or a constant.
 Scalar = Element | float | bool
+
+
+class Bits(NamedTuple):
+    """The bits of a number as an integer, which a program cannot contain and a trace may pass through.
+
+    Attributes:
+        number: the number, of float64.
+        sign: whether only the bit of the sign is left, and the others are zero or equal to it.
+    """
+
+    number: Scalar
+    sign: bool = False
 
 
 class ProgramBuilder:
@@ -130,20 +142,20 @@ def is_constant(array: np.ndarray) -> bool:
 
 def normalised(array: np.ndarray) -> np.ndarray:
     """The array with a numerical dtype if it holds constants alone."""
-    if array.dtype == object and not any(isinstance(item, Element) for item in array.reshape(-1)):
+    if array.dtype == object and not any(isinstance(item, Element | Bits) for item in array.reshape(-1)):
         return np.array(array.tolist()).reshape(array.shape)
     return array
 
 
-def scalar_array(items: Sequence[Scalar], shape: tuple[int, ...]) -> np.ndarray:
+def scalar_array(items: Sequence[Scalar | Bits], shape: tuple[int, ...]) -> np.ndarray:
     """An array of elements and constants."""
     array = np.empty(len(items), object)
     array[:] = items
     return normalised(array.reshape(shape))
 
 
-def as_scalar(item: Any) -> Scalar:
-    """An item of an array as an element or a Python number."""
+def as_scalar(item: Any) -> Any:
+    """An item of an array as an element, a Python number, or bits."""
     return item.item() if isinstance(item, np.generic) else item
 
 
@@ -157,13 +169,15 @@ def _equals(item: Scalar, value: float) -> bool:
 
 
 def _simplified(operation: str, arguments: Sequence[Scalar]) -> Scalar | None:
-    """The result of x + 0, x · 1, x · 0 and the like; None if the operation does not simplify.
+    """The result of x + 0, x − x, x · 1, x · 0 and the like; None if the operation does not simplify.
 
     A derivative along one axis is full of such operations, and there x · 0 = 0 is correct for every x.
     """
     if operation not in ("add", "sub", "mul", "div"):
         return None
     a, b = arguments
+    if operation == "sub" and a == b:
+        return 0.0
     if operation in ("mul", "div") and (_equals(a, 0.0) or (operation == "mul" and _equals(b, 0.0))):
         return 0.0
     neutral = 0.0 if operation in ("add", "sub") else 1.0
@@ -173,8 +187,8 @@ def _simplified(operation: str, arguments: Sequence[Scalar]) -> Scalar | None:
 
 
 def _folded(operation: str, arguments: Sequence[Scalar]) -> Scalar:
-    """The value of an operation on constants."""
+    """The value of an operation on constants; whole numbers are numbers as well."""
+    values = [np.asarray(a if isinstance(a, bool) else float(a)) for a in arguments]  # pyright: ignore[reportArgumentType]
     if operation == "rint":
-        return float(np.rint(arguments[0]))
-    name = LAX_NAMES.get(operation, operation)
-    return np.asarray(getattr(jax.lax, name)(*map(np.asarray, arguments))).item()
+        return float(np.rint(values[0]))
+    return np.asarray(getattr(jax.lax, LAX_NAMES.get(operation, operation))(*values)).item()

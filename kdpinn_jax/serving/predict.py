@@ -1,5 +1,6 @@
 """``compile_predict``: a model as a fast function for repeated calls."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -79,14 +80,19 @@ def compile_predict(
 
         Sizes that are not in ``sizes`` are compiled when they are first needed: 1, 2, 4, … 64, and then eight sizes per
         octave up to 16,384. A batch between two of these is padded to the larger, which adds at most one eighth to the
-        work; a larger batch is evaluated in chunks. The function raises ValueError for points that are not (n, d).
+        work; a larger batch is evaluated in chunks. Rows of points that contain NaN give rows of NaN. The function
+        raises ValueError for points that are not (n, d).
 
     Raises:
         ValueError: as ``cast``, a derivative that is not of the form above, or a size that is not positive.
+
+    Warns:
+        RuntimeWarning: the embedding or ansatz contains an operation that ``export_c`` does not support, so that the
+            function takes up to three times as long for many points. The message names the operation.
     """
     if not all(n > 0 for n in sizes):
         raise ValueError(f"sizes={tuple(sizes)} must be positive numbers of points")
-    field_of_points, dtype = many_points(model, dtype, derivatives), np.dtype(dtype)
+    field_of_points, dtype = many_points(model, dtype, derivatives, stacklevel=3), np.dtype(dtype)
     compiled = jax.jit(field_of_points, compiler_options=known_options(**_OPTIONS))
     nested = jax.jit(field_of_points)  # a program within another one cannot have compiler options of its own
     problem, outputs = model.problem, len(model.problem.fields if derivatives is None else derivatives)
@@ -147,10 +153,13 @@ def program_of(model: Model, of_point: Callable[[Field], Field] = lambda field: 
     return trace(of_point(cast_anywhere(model, np.float64).field), len(model.problem.axes))
 
 
-def many_points(model: Model, dtype: DTypeLike, derivatives: Sequence[str] | None = None) -> Callable[[Array], Array]:
-    """The field, or the named derivatives, as a function of many points, to be jitted.
+def many_points(
+    model: Model, dtype: DTypeLike, derivatives: Sequence[str] | None = None, *, stacklevel: int = 2
+) -> Callable[[Array], Array]:
+    """The field, or the named derivatives, as a function of many points, to be jitted; NaN where a coordinate is NaN.
 
-    It runs the model's program, or evaluates the field under ``jax.vmap`` if a straight-line program cannot express it.
+    It runs the model's program. If a straight-line program cannot express the field, it evaluates the field under
+    ``jax.vmap`` and gives a warning, which is attributed to the caller at ``stacklevel``.
     """
     model = cast(model, dtype)
 
@@ -159,6 +168,13 @@ def many_points(model: Model, dtype: DTypeLike, derivatives: Sequence[str] | Non
 
     try:
         program = program_of(model, requested)
-    except UnsupportedPrimitive:
-        return jax.vmap(requested(model.field))
-    return lambda z: xla.run(program, z)
+    except UnsupportedPrimitive as error:
+        message = f"the model is evaluated by jax.vmap, which takes up to three times as long for many points: {error}"
+        warnings.warn(message, RuntimeWarning, stacklevel=stacklevel)
+    else:
+        return lambda z: xla.run(program, z)
+
+    def evaluate(z: Array) -> Array:
+        return jnp.where(jnp.isnan(z).any(axis=1, keepdims=True), jnp.nan, jax.vmap(requested(model.field))(z))
+
+    return evaluate

@@ -12,7 +12,7 @@ import numpy as np
 #: Functions of libm, which not every compiler vectorises.
 LIBRARY_CALLS = frozenset(
     {"acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "cos", "cosh", "erf", "erfc", "exp", "exp2"}
-    | {"expm1", "log", "log1p", "pow", "sin", "sinh", "tan"}
+    | {"expm1", "log", "log1p", "pow", "rem", "sin", "sinh", "tan"}
 )
 _BOOLEAN = frozenset({"and", "eq", "ge", "gt", "le", "lt", "ne", "not", "or", "xor"})
 #: Operations on single numbers, under the names of JAX's primitives; rint rounds half to even, round away from zero.

@@ -5,7 +5,6 @@ evaluated here on arrays whose items refer to numbers that are computed earlier 
 transposes only move such references, so that they cost nothing and do not appear in the program.
 """
 
-import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -15,15 +14,23 @@ from jax import Array
 from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
 from jax.typing import ArrayLike
 
-from .build import WIDE, ProgramBuilder, as_scalar, is_constant, normalised, scalar_array
-from .program import POINTWISE, Element, Program
+from ._bits import of_bits
+from ._nan import with_nan
+from ._operations import convert, dot_general, pointwise, polynomial, power, reduce, scatter, select
+from ._origin import is_jax_function, user_function
+from ._stablehlo import UnknownOperation, in_terms_of_lax
+from .build import Bits, ProgramBuilder, as_scalar, is_constant, normalised, scalar_array
+from .program import POINTWISE, Program
 
 _SYNONYMS = {"add_any": "add"}
 #: Primitives that only move numbers. They are applied to positions instead of values.
 _MOVES = frozenset(
-    {"broadcast_in_dim", "concatenate", "copy", "copy_p", "dynamic_slice", "expand_dims", "gather", "pad", "reshape"}
-    | {"rev", "slice", "split", "squeeze", "stack", "stop_gradient", "transpose"}
+    {"broadcast_in_dim", "concatenate", "copy", "copy_p", "dynamic_slice", "dynamic_update_slice", "expand_dims"}
+    | {"gather", "pad", "reshape", "rev", "scatter", "slice", "split", "squeeze", "stack", "stop_gradient", "tile"}
+    | {"transpose", "unstack"}
 )
+#: Of these, those that have an argument of indices.
+_INDEXED = frozenset({"dynamic_slice", "dynamic_update_slice", "gather", "scatter"})
 #: Primitives that evaluate another jaxpr, and the parameter that holds it.
 _CALLS = {
     "jit": "jaxpr",
@@ -36,6 +43,11 @@ _CALLS = {
     "checkpoint": "jaxpr",
 }
 _REDUCTIONS = {"reduce_sum": "add", "reduce_max": "max", "reduce_min": "min", "reduce_prod": "mul"}
+_REDUCTIONS |= {"reduce_and": "and", "reduce_or": "or"}
+_SCATTERS = {"scatter-add": "add", "scatter-max": "max", "scatter-min": "min", "scatter-mul": "mul"}
+_SCATTERS |= {name.replace("-", "_"): operation for name, operation in _SCATTERS.items()}
+#: Operations in ``POINTWISE`` that give whole numbers for whole numbers.
+_OF_INTEGERS = frozenset({"abs", "add", "max", "min", "mul", "neg", "rem", "sign", "sub"})
 
 
 class UnsupportedPrimitive(ValueError):
@@ -51,20 +63,30 @@ def trace(function: Callable[[Any], Any], inputs: int) -> Program:
 
     Raises:
         UnsupportedPrimitive: the function contains a loop, a branch, an integer that depends on z, or a primitive
-            without a counterpart in C.
+            without a counterpart in C. The message names the primitive and states whether it comes from the user's
+            code or from JAX.
     """
     with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
         closed = jax.make_jaxpr(function)(jax.ShapeDtypeStruct((inputs,), np.float64))
         builder = ProgramBuilder(inputs)
         arrays = _Evaluator(builder).evaluate(closed.jaxpr, closed.consts, [builder.point])
-    return builder.program([as_scalar(item) for array in arrays for item in np.asarray(array).reshape(-1)])
+    outputs = [as_scalar(item) for array in arrays for item in np.asarray(array).reshape(-1)]
+    return builder.program(with_nan(builder, outputs))
 
 
 class _Evaluator:
-    """Evaluates a jaxpr on arrays of elements and constants."""
+    """Evaluates a jaxpr on arrays of elements and constants.
+
+    Attributes:
+        builder: collects the nodes of the program.
+        calls: the equations whose jaxprs are being evaluated, outermost first.
+        rewritten: the one of them that is evaluated in terms of ``jax.lax``, because it is unknown here.
+    """
 
     def __init__(self, builder: ProgramBuilder) -> None:
         self.builder = builder
+        self.calls: list[JaxprEqn] = []
+        self.rewritten: JaxprEqn | None = None
 
     def evaluate(self, jaxpr: Jaxpr, consts: Sequence[ArrayLike], arguments: Sequence[np.ndarray]) -> list[np.ndarray]:
         values: dict[Var, np.ndarray] = dict(zip(jaxpr.constvars, map(np.asarray, consts), strict=True))
@@ -80,122 +102,146 @@ class _Evaluator:
 
     def equation(self, equation: JaxprEqn, values: list[np.ndarray]) -> Sequence[np.ndarray]:
         name, params = _SYNONYMS.get(equation.primitive.name, equation.primitive.name), equation.params
+        if not equation.outvars:  # for example jax.debug.print
+            return []
         if name in _CALLS:
-            inner: Any = params[_CALLS[name]]  # a Jaxpr or a ClosedJaxpr
-            return self.evaluate(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), values)
+            return self.call(equation, params[_CALLS[name]], values)
         if all(map(is_constant, values)):
-            return [np.asarray(array) for array in _bind(equation, map(jax.numpy.asarray, values))]
+            dtypes = [_aval(variable).dtype for variable in equation.invars]
+            return [np.asarray(array) for array in _bind(equation, map(jax.numpy.asarray, values, dtypes))]
+        if name == "cond":
+            return self.cond(equation, values)
         if name in _MOVES:
             return self.move(equation, values)
-        shape = _aval(equation.outvars[0]).shape
-        if name == "convert_element_type":
-            return [self.convert(values[0], np.dtype(params["new_dtype"]))]
-        if name == "integer_pow":
-            return [self.power(values[0], params["y"])]
-        if name == "square":
-            return [self.pointwise("mul", [values[0], values[0]], shape)]
-        if name == "rsqrt":
-            return [self.pointwise("div", [np.asarray(1.0), self.pointwise("sqrt", values, shape)], shape)]
-        if name == "round" and params["rounding_method"] == jax.lax.RoundingMethod.TO_NEAREST_EVEN:
-            name = "rint"
-        if name == "clamp":
-            low, x, high = values
-            return [self.pointwise("min", [self.pointwise("max", [low, x], shape), high], shape)]
-        if name in _REDUCTIONS:
-            return [self.reduce(_REDUCTIONS[name], values[0], params["axes"])]
-        if name == "dot_general":
-            contracted, batched = params["dimension_numbers"]
-            return [self.dot_general(values[0], values[1], contracted, batched)]
-        if name == "select_n" and len(values) == 3 and _aval(equation.invars[0]).dtype == bool:
-            return [self.pointwise(name, values, shape)]
-        if name in POINTWISE and name != "select_n" and _aval(equation.outvars[0]).dtype in (np.float64, bool):
-            return [self.pointwise(name, values, shape)]
-        raise UnsupportedPrimitive(
-            f"the model's program uses the primitive {equation.primitive.name!r} in a form that cannot be exported; "
-            "write embedding and ansatz with arithmetic, elementary functions, jnp.where and products with constants"
+        if name == "bitcast_convert_type" or any(map(_has_bits, values)):
+            return [self.bits(equation, values)]
+        result = self.array(name, equation, values)
+        return self.rewrite(equation, values) if result is None else [result]
+
+    def array(self, name: str, equation: JaxprEqn, values: list[np.ndarray]) -> np.ndarray | None:
+        """The result of a primitive that returns one array; None if it is unknown here."""
+        params, builder = equation.params, self.builder
+        shape, dtype = _aval(equation.outvars[0]).shape, _aval(equation.outvars[0]).dtype
+        apply = lambda operation, *arguments: pointwise(builder, operation, arguments, shape)
+        one = np.asarray(1.0)
+        match name:
+            case "convert_element_type" if not np.issubdtype(dtype, np.unsignedinteger):
+                return convert(builder, values[0], dtype)
+            case "integer_pow":
+                return power(builder, values[0], params["y"])
+            case "square":
+                return apply("mul", values[0], values[0])
+            case "one_minus_square":
+                return apply("mul", apply("add", one, values[0]), apply("sub", one, values[0]))
+            case "rsqrt":
+                return apply("div", one, apply("sqrt", values[0]))
+            case "is_finite":
+                return apply("lt", apply("abs", values[0]), np.asarray(np.inf))
+            case "polynomial":
+                return polynomial(builder, values[0], values[1:], shape)
+            case "round" if params["rounding_method"] == jax.lax.RoundingMethod.TO_NEAREST_EVEN:
+                return apply("rint", values[0])
+            case "clamp":
+                low, x, high = values
+                return apply("min", apply("max", low, x), high)
+            case "dot_general":
+                return dot_general(builder, values[0], values[1], params["dimension_numbers"])
+            case "select_n":
+                return select(builder, values[0], values[1:], shape, dtype)
+            case _ if name in _REDUCTIONS:
+                return reduce(builder, _REDUCTIONS[name], values[0], tuple(map(int, params["axes"])))
+            case _ if name in _SCATTERS and is_constant(values[1]):
+                options = {option: params[option] for option in ("dimension_numbers", "mode")}
+                return scatter(builder, _SCATTERS[name], *values, **options)
+            case _ if name in POINTWISE and (
+                dtype in (np.float64, bool) or (np.issubdtype(dtype, np.signedinteger) and name in _OF_INTEGERS)
+            ):
+                return apply(name, *values)
+        return None
+
+    def cond(self, equation: JaxprEqn, values: list[np.ndarray]) -> Sequence[np.ndarray]:
+        """Evaluate every branch, and select the results, as ``jax.vmap`` does."""
+        index, *operands = values
+        branches = [self.call(equation, branch, operands) for branch in equation.params["branches"]]
+        return [
+            select(self.builder, index, cases, _aval(variable).shape, _aval(variable).dtype)
+            for variable, *cases in zip(equation.outvars, *branches, strict=True)
+        ]
+
+    def call(self, equation: JaxprEqn, inner: Any, values: list[np.ndarray]) -> Sequence[np.ndarray]:
+        """Evaluate a jaxpr that an equation contains, a Jaxpr or a ClosedJaxpr."""
+        self.calls.append(equation)
+        results = self.evaluate(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), values)
+        self.calls.pop()
+        return results
+
+    def rewrite(self, equation: JaxprEqn, values: list[np.ndarray]) -> Sequence[np.ndarray]:
+        """Evaluate a primitive that is unknown here in terms of ``jax.lax``."""
+        if self.rewritten:
+            raise self.unsupported(equation)
+        try:
+            jaxpr = in_terms_of_lax(equation)
+        except (UnknownOperation, NotImplementedError):
+            raise self.unsupported(equation) from None
+        self.rewritten = equation
+        results = self.call(equation, jaxpr, values)
+        self.rewritten = None
+        return results
+
+    def unsupported(self, equation: JaxprEqn) -> UnsupportedPrimitive:
+        """The error for an equation that cannot be translated."""
+        primitive, function = (self.rewritten or equation).primitive.name, user_function([*self.calls, equation])
+        problem = f"the model's program uses the primitive {primitive!r} in a form that cannot be exported"
+        if function:
+            return UnsupportedPrimitive(
+                f"{problem}, in {function}; write embedding and ansatz with arithmetic, elementary functions, "
+                "jnp.where and products with constants"
+            )
+        return UnsupportedPrimitive(
+            f"{problem}; it comes from JAX {jax.__version__} and not from an embedding or ansatz of yours: "
+            "install another version of JAX, and report this message"
         )
 
     def move(self, equation: JaxprEqn, values: list[np.ndarray]) -> list[np.ndarray]:
         """Apply the primitive to the positions of its arguments' items in one list, and look up the results there."""
         items, arguments = [], []
         for value, variable in zip(values, equation.invars, strict=True):
-            if _aval(variable).dtype not in (np.float64, bool):  # the indices of a gather
+            if equation.primitive.name in _INDEXED and np.issubdtype(_aval(variable).dtype, np.integer):
+                if not is_constant(value):
+                    raise self.unsupported(equation)
                 arguments.append(jax.numpy.asarray(value))
                 continue
             arguments.append(jax.numpy.arange(len(items), len(items) + value.size).reshape(value.shape))
             items += map(as_scalar, value.reshape(-1))
-        positions = _bind(equation, arguments)
-        return [scalar_array([items[i] for i in np.asarray(array).reshape(-1)], array.shape) for array in positions]
+        replaced: dict[str, int] = {}
+        if "fill_value" in equation.params:  # what JAX reads beyond the end of an array, by default NaN
+            fill = equation.params["fill_value"]
+            replaced = {"fill_value": len(items)}
+            items.append(np.nan if fill is None else fill)
+        positions = [np.asarray(array) for array in _bind(equation, arguments, **replaced)]
+        return [scalar_array([items[i] for i in array.reshape(-1)], array.shape) for array in positions]
 
-    def convert(self, value: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """Conditions as the numbers 0 and 1; numbers remain what they are."""
-        if dtype != np.float64 and dtype != np.float32:
-            raise UnsupportedPrimitive(f"the model's program converts numbers to {dtype}, which cannot be exported")
-        nodes = self.builder.nodes
+    def bits(self, equation: JaxprEqn, values: list[np.ndarray]) -> np.ndarray:
+        """An operation on the bits of numbers."""
+        whole = any(map(is_jax_function, self.calls))
+        shape = _aval(equation.outvars[0]).shape
+        full = [np.broadcast_to(value, shape).reshape(-1) for value in values]
         items = [
-            self.builder.number("select_n", [item, 0.0, 1.0])
-            if isinstance(item, Element) and nodes[item.node].boolean
-            else item
-            for item in value.reshape(-1)
+            of_bits(self.builder, equation, list(map(as_scalar, group)), whole) for group in zip(*full, strict=True)
         ]
-        return scalar_array(items, value.shape)
-
-    def power(self, x: np.ndarray, exponent: int) -> np.ndarray:
-        """x to an integer power by repeated squaring."""
-        result, square, remaining = None, x, abs(exponent)
-        while remaining:
-            if remaining & 1:
-                result = square if result is None else self.pointwise("mul", [result, square], x.shape)
-            remaining >>= 1
-            square = self.pointwise("mul", [square, square], x.shape) if remaining else square
-        if result is None:
-            return np.ones(x.shape)
-        return self.pointwise("div", [np.asarray(1.0), result], x.shape) if exponent < 0 else result
-
-    def pointwise(self, operation: str, values: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-        full = [np.broadcast_to(value, shape) for value in values]
-        if not shape or shape[-1] < WIDE:
-            groups = zip(*(value.reshape(-1) for value in full), strict=True)
-            return scalar_array([self.builder.number(operation, list(map(as_scalar, g))) for g in groups], shape)
-        groups = zip(*(value.reshape(-1, shape[-1]) for value in full), strict=True)
-        return scalar_array([item for rows in groups for item in self.builder.vector(operation, rows)], shape)
-
-    def reduce(self, operation: str, value: np.ndarray, axes: Sequence[int]) -> np.ndarray:
-        kept = tuple(size for axis, size in enumerate(value.shape) if axis not in axes)
-        rows = np.moveaxis(value, axes, range(-len(axes), 0)).reshape(*kept, -1)
-        slices = [rows[..., i] for i in range(rows.shape[-1])]
-        return functools.reduce(lambda a, b: self.pointwise(operation, [a, b], kept), slices)
-
-    def dot_general(
-        self,
-        a: np.ndarray,
-        b: np.ndarray,
-        contracted: tuple[Sequence[int], Sequence[int]],
-        batched: tuple[Sequence[int], Sequence[int]],
-    ) -> np.ndarray:
-        if batched[0] or batched[1]:
-            raise UnsupportedPrimitive("the model's program has a batched product, which cannot be exported")
-        matrices, shape = [], []
-        for array, axes in ((a, contracted[0]), (b, contracted[1])):
-            free = [axis for axis in range(array.ndim) if axis not in axes]
-            shape += [array.shape[axis] for axis in free]
-            size = int(np.prod([array.shape[axis] for axis in axes], dtype=int))
-            matrices.append(array.transpose(*free, *axes).reshape(-1, size))
-        left, right = matrices
-        if is_constant(left):
-            product = np.stack([self.builder.times_matrix(row, left.T) for row in right], axis=1)
-        elif is_constant(right):
-            product = np.stack([self.builder.times_matrix(row, right.T) for row in left], axis=0)
-        else:
-            # Not stacked: NumPy would take an element, which is a tuple, for a row of numbers.
-            return scalar_array([self.builder.sum_of_products(x, y) for x in left for y in right], tuple(shape))
-        return scalar_array([as_scalar(item) for item in product.reshape(-1)], tuple(shape))
+        if any(item is None for item in items):
+            raise self.unsupported(equation)
+        return scalar_array([item for item in items if item is not None], shape)
 
 
-def _bind(equation: JaxprEqn, arguments: Iterable[ArrayLike]) -> Sequence[Array]:
+def _bind(equation: JaxprEqn, arguments: Iterable[ArrayLike], **replaced: object) -> Sequence[Array]:
     """The results of an equation's primitive, always as a sequence."""
-    results = equation.primitive.bind(*arguments, **equation.params)
+    results = equation.primitive.bind(*arguments, **equation.params | replaced)
     return results if equation.primitive.multiple_results else [results]
+
+
+def _has_bits(array: np.ndarray) -> bool:
+    return array.dtype == object and any(isinstance(item, Bits) for item in array.reshape(-1))
 
 
 def _aval(variable: Var | Literal) -> Any:

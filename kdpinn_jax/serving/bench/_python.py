@@ -17,8 +17,15 @@ _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "eq": "==", "ne": "!="
 _INFIX |= {"ge": ">=", "and": "&", "or": "|", "xor": "^", "pow": "**"}
 #: Operations that have another name in the library.
 _NUMPY = {"acos": "arccos", "acosh": "arccosh", "asin": "arcsin", "asinh": "arcsinh", "atan": "arctan"}
-_NUMPY |= {"atan2": "arctan2", "atanh": "arctanh", "max": "maximum", "min": "minimum", "not": "logical_not"}
-_TORCH = {"logistic": "sigmoid", "not": "logical_not", "rint": "round"}
+_NUMPY |= {
+    "atan2": "arctan2",
+    "atanh": "arctanh",
+    "max": "maximum",
+    "min": "minimum",
+    "not": "logical_not",
+    "rem": "fmod",
+}
+_TORCH = {"logistic": "sigmoid", "not": "logical_not", "rem": "fmod", "rint": "round"}
 
 
 def with_numpy(program: Program) -> Callable[[np.ndarray], np.ndarray]:

@@ -1,28 +1,16 @@
 """Export of models as programs for other hosts."""
 
-import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
-from ...models.metrics import Metrics
-from ...models.model import Model
 from .c import export_c
 from .onnx import export_onnx
 from .stablehlo import export_stablehlo
 
-
-class Exporter(Protocol):
-    """The signature that all exports share; it is documented in ``export_c``."""
-
-    def __call__(
-        self,
-        model: Model,
-        directory: str | os.PathLike[str],
-        *,
-        name: str | None = None,
-        metrics: Metrics | None = None,
-    ) -> tuple[Path, ...]: ...
-
-
-#: The formats of ``kdpinn export``.
-FORMATS: dict[str, Exporter] = {"c": export_c, "onnx": export_onnx, "stablehlo": export_stablehlo}
+#: The formats of ``kdpinn export``. Each function is called as ``(model, directory, name=…, metrics=…)``, which
+#: ``export_c`` documents, and may have further options.
+FORMATS: dict[str, Callable[..., tuple[Path, ...]]] = {
+    "c": export_c,
+    "onnx": export_onnx,
+    "stablehlo": export_stablehlo,
+}

@@ -31,7 +31,7 @@ _FORMS = {
     "logistic": "({R}(0.5) + {R}(0.5) * {tanh}({R}(0.5) * {0}))",
 }
 #: Operations that have another name in libm.
-_LIBM = {"abs": "fabs"}
+_LIBM = {"abs": "fabs", "rem": "fmod"}
 
 
 @dataclass
@@ -114,17 +114,23 @@ class Function:
         declared = [f"int {', '.join(counters)};"] if counters else []
         return "\n".join(f"    {line}" for line in [*self._declarations(), *declared, *self._load(), *lines])
 
+    def arrays(self) -> dict[str, int]:
+        """The lengths of the arrays that the function declares."""
+        buffers = sorted(
+            set(self.buffer_of.values()) - (set() if self.block else {0})
+        )  # v0 of one point is its argument
+        points, nodes = BLOCK if self.block else 1, self.program.nodes
+        numbers = [i for i in sorted(self.kept) if not nodes[i].vector] if self.block else []
+        return {f"v{b}": nodes[b].width * points for b in buffers} | {f"s{i}": points for i in numbers}
+
+    def locals(self) -> int:
+        """The number of its local constants."""
+        return sum(len(step.nodes) for step in self.steps)
+
     def _declarations(self) -> list[str]:
-        real, lines = f"{self.prefix}_real", []
         aligned = f"{self.prefix.upper()}_ALIGNED " if self.block else ""
-        used = set(self.buffer_of.values())
-        for buffer in sorted(used if self.block else used - {0}):
-            width = self.program.nodes[buffer].width
-            lines.append(f"{aligned}{real} v{buffer}[{width * BLOCK if self.block else width}];")
-        if self.block:
-            numbers = [i for i in sorted(self.kept) if not self.program.nodes[i].vector]
-            return lines + [f"{aligned}{real} s{i}[{BLOCK}];" for i in numbers]
-        return [*lines, f"const {real} *v0 = z;"]
+        lines = [f"{aligned}{self.prefix}_real {name}[{length}];" for name, length in self.arrays().items()]
+        return lines if self.block else [*lines, f"const {self.prefix}_real *v0 = z;"]
 
     def _load(self) -> list[str]:
         """The input of a block, which is ordered by points, into rows of lanes."""

@@ -1,7 +1,7 @@
 """``export_c``: a model as a C99 header and source that depend only on libm."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from string import Template
 
@@ -24,6 +24,10 @@ from ._describe import describe, identifier, write_all
 #: The number of points of the self-test, and its tolerances in float and in double: relative L2 errors of the value and
 #: of the Jacobian over these points.
 TEST_POINTS, FLOAT, DOUBLE = 16, (2e-6, 1e-4), (1e-13, 1e-11)
+#: Bytes for return addresses, saved registers and spilled vector registers, on machines without AVX and with it. They
+#: are a third more than gcc 12 and clang 14 take for all problems and networks of up to 64 neurons, from -O0 to
+#: -O3 -march=native (767 and 2184); tests/test_export_c.py measures them.
+SPILLS = 1024, 3072
 #: A remainder of a batch with at most this many points is evaluated point by point: one point takes a sixteenth of the
 #: time of a block.
 FEW = 12
@@ -64,11 +68,14 @@ def source(model: Model, name: str, metrics: Metrics | None = None) -> dict[str,
     constants = Constants(name)
     program = program_of(model)
     jacobian = trace(_value_and_jacobian(model, np.float64), d)
+    point, block = (Function(program, constants, block=block) for block in (False, True))
+    derivative = Function(jacobian, constants, block=False)
     z, (u, jac), tolerances = _test_vectors(model)
     title, description = describe(model, metrics)
     listed = lambda values: wrapped([repr(float(x)) for x in values.reshape(-1)])
     names = {
-        "p": name, "P": name.upper(), "d": d, "m": m, "size": d * m, "B": BLOCK, "few": FEW, "title": _comment(title),
+        "p": name, "P": name.upper(), "d": d, "m": m, "size": d * m, "B": BLOCK,
+        "spills": SPILLS[0], "vector_spills": SPILLS[1], "few": FEW, "title": _comment(title),
         "description": "\n".join(f"   {f'{k.capitalize()}:':14}{_comment(text)}" for k, text in description.items()),
         "compile": f"cc -std=c99 -O3 -march=native -ffast-math -c {name}.c   (link with -lm)",
         "test": f"cc -std=c99 -O3 -D{name.upper()}_SELFTEST {name}.c -lm -o selftest && ./selftest",
@@ -79,9 +86,10 @@ def source(model: Model, name: str, metrics: Metrics | None = None) -> dict[str,
         ),
         "clamp": f"{TANH_CLAMP}f", "numerator": horner(TANH_P), "denominator": horner(TANH_Q),
         **{f"rows{j}": _rows(name, j, registers) for j, registers in ((8, 1), (4, 1), (1, 4))},
-        "eval": Function(program, constants, block=False).text([("u", m)]),
-        "jac": Function(jacobian, constants, block=False).text([("u", m), ("jacobian", d * m)]),
-        "block": Function(program, constants, block=True).text([("u", m)]),
+        "eval": point.text([("u", m)]),
+        "jac": derivative.text([("u", m), ("jacobian", d * m)]),
+        "block": block.text([("u", m)]),
+        "stack": _stack(name, {"eval": [point], "eval_jac": [derivative], "eval_batch": [point, block]}, d + m),
         "inside": "\n        && ".join(
             f"z[{i}] >= {number(name, float(a))} && z[{i}] <= {number(name, float(b))}"
             for i, (a, b) in enumerate(zip(problem.lower, problem.upper, strict=True))
@@ -97,6 +105,27 @@ def source(model: Model, name: str, metrics: Metrics | None = None) -> dict[str,
         kind: Template((Path(__file__).parent / f"model.{kind}.in").read_text(encoding="utf-8")).substitute(names)
         for kind in ("h", "c")
     }
+
+
+def _stack(prefix: str, functions: Mapping[str, Sequence[Function]], columns: int) -> str:
+    """Macros with the stack in bytes, at most, of each function of the header.
+
+    The arrays are known exactly. Without optimisation, compilers also store every local constant. With optimisation,
+    they keep copies of the arrays of one point in registers, and spill these; see ``SPILLS``.
+
+    Args:
+        prefix: of the names.
+        functions: those that each function of the header calls.
+        columns: the numbers per point of the copy that a batch makes of its remainder.
+    """
+    lines = []
+    for name, called in functions.items():
+        numbers = columns * BLOCK if name == "eval_batch" else 0
+        for function in called:
+            numbers += sum(function.arrays().values()) * (1 if function.block else 2) + function.locals()
+        macro = f"#define {prefix.upper()}_{name.upper()}_STACK"
+        lines.append(f"{macro} ({numbers} * sizeof({prefix}_real) + {prefix.upper()}_SPILLS)")
+    return "\n".join(lines)
 
 
 def _comment(text: str) -> str:

@@ -28,17 +28,24 @@ _NAMES = {
 
 
 def export_onnx(
-    model: Model, directory: str | os.PathLike[str], *, name: str | None = None, metrics: Metrics | None = None
+    model: Model,
+    directory: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    metrics: Metrics | None = None,
+    batch: int | None = None,
 ) -> tuple[Path, ...]:
-    """Write ``NAME.onnx``: the model in float32 with input ``z`` (n, d) and output ``u`` (n, m), for any n.
+    """Write ``NAME.onnx``: the model in float32 with input ``z`` (n, d) and output ``u`` (n, m).
 
-    The graph includes embedding, scaling and ansatz. If an error is raised, no file is written.
+    The graph includes embedding, scaling and ansatz. Rows of points that contain NaN give rows of NaN. If an error is
+    raised, no file is written.
 
     Args:
         model: as in ``export_c``.
         directory: the output folder; created if necessary.
         name: the name of the file and of the graph; default the problem's name.
         metrics: the errors from ``evaluate``, which are stored in the file's metadata.
+        batch: the number of points n, for hosts that require fixed shapes; by default, any n is accepted.
 
     Returns:
         A tuple with the path.
@@ -46,20 +53,24 @@ def export_onnx(
     Raises:
         ImportError: onnx is not installed.
         UnsupportedPrimitive: as in ``export_c``.
-        ValueError: as in ``export_c``.
+        ValueError: as in ``export_c``, or batch is not a whole number of at least 1.
         OSError: as in ``export_c``.
     """
+    if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int) or batch < 1):
+        raise ValueError(
+            f"batch={batch!r} is not a number of points; use a whole number of at least 1, or None for any number"
+        )
     try:
         import onnx
     except ImportError:
         raise ImportError("export_onnx needs onnx, which is not installed: pip install 'kdpinn-jax[onnx]'") from None
     name, problem = identifier(model, name), model.problem
     program = program_of(model)
-    graph = _Graph()
-    graph.node("Concat", [graph.full(number) for number in lower(program, graph)], output="u", axis=1)
+    graph = _Graph(batch)
+    graph.nan_where_z_is(graph.stack(lower(program, graph)), output="u")
     title, _ = describe(model, metrics)
     points, values = (
-        onnx.helper.make_tensor_value_info(tensor, onnx.TensorProto.FLOAT, ["n", size])
+        onnx.helper.make_tensor_value_info(tensor, onnx.TensorProto.FLOAT, [batch or "n", size])
         for tensor, size in (("z", len(problem.axes)), ("u", len(problem.fields)))
     )
     onnx_model = onnx.helper.make_model(
@@ -81,13 +92,17 @@ class _Graph:
     """A backend that collects the nodes of an ONNX graph.
 
     Its values are the names of tensors. A number has shape (n, 1), or is a scalar; a vector has shape (n, k) or (1, k).
+
+    Args:
+        batch: n, or None if it is not known.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, batch: int | None) -> None:
+        self.batch = batch
         self.nodes: list[Any] = []
         self.initializers: list[Any] = []
         self.constant_names: dict[bytes, str] = {}
-        self.scalars: set[str] = set()
+        self.scalars: dict[str, np.ndarray] = {}
 
     def node(self, operator: str, inputs: Sequence[str], *, output: str | None = None, **attributes: Any) -> str:
         import onnx
@@ -109,16 +124,24 @@ class _Graph:
         """A number, possibly a constant, as a column (n, 1)."""
         if number not in self.scalars:
             return number
+        if self.batch:
+            return self.initializer(np.full((self.batch, 1), self.scalars[number]))
         zero, one = (self.initializer(np.asarray([i])) for i in (0, 1))
         count = self.node("Slice", [self.node("Shape", ["z"]), zero, one])
         return self.node("Expand", [number, self.node("Concat", [count, one], axis=0)])
+
+    def nan_where_z_is(self, values: str, *, output: str) -> str:
+        """The values, and NaN in every row where z contains NaN, which the tanh of some runtimes does not pass on."""
+        total = self.node("ReduceSum", ["z", self.initializer(np.asarray([1]))])
+        return self.node("Where", [self.node("Equal", [total, total]), values, self.constant(np.nan)], output=output)
 
     def input(self) -> str:
         return "z"
 
     def constant(self, value: float | bool) -> str:
-        name = self.initializer(np.asarray(value, bool if isinstance(value, bool) else np.float32))
-        self.scalars.add(name)
+        scalar = np.asarray(value, bool if isinstance(value, bool) else np.float32)
+        name = self.initializer(scalar)
+        self.scalars[name] = scalar
         return name
 
     def constants(self, values: tuple[float, ...]) -> str:
@@ -126,7 +149,8 @@ class _Graph:
         return self.initializer((array if array.dtype == bool else array.astype(np.float32))[None, :])
 
     def lane(self, vector: str, lane: int) -> str:
-        return self.node("Gather", [vector, self.initializer(np.asarray([lane]))], axis=1)
+        # Gather would be shorter, but OpenCV 4 refuses it for a single point.
+        return self.node("Slice", [vector, *(self.initializer(np.asarray([i])) for i in (lane, lane + 1, 1))])
 
     def stack(self, numbers: Sequence[str]) -> str:
         return self.node("Concat", [self.full(number) for number in numbers], axis=1)
@@ -147,6 +171,9 @@ class _Graph:
 
     def _ne(self, x: str, y: str) -> str:
         return self.node("Not", [self.node("Equal", [x, y])])
+
+    def _rem(self, x: str, y: str) -> str:
+        return self.node("Mod", [x, y], fmod=1)
 
     def _exp2(self, x: str) -> str:
         return self.node("Pow", [self.constant(2.0), x])
@@ -179,14 +206,15 @@ class _Graph:
 
     def _atan2(self, y: str, x: str) -> str:
         """The angle from the arctangent of y/x, or of x/y if that is smaller in magnitude."""
-        steep = self.node("Greater", [self.node("Abs", [y]), self.node("Abs", [x])])
+        sizes = [self.node("Abs", [a]) for a in (y, x)]
+        steep = self.node("Greater", sizes)
         arctangent = lambda a, b: self.node("Atan", [self.node("Div", [a, b])])
         sign = self.node("Where", [self.node("Less", [y, self.constant(0.0)]), *map(self.constant, (-1.0, 1.0))])
         from_axis = self.node("Sub", [self.node("Mul", [sign, self.constant(np.pi / 2)]), arctangent(x, y)])
         negative = self.node("Less", [x, self.constant(0.0)])
         shift = self.node("Where", [negative, self.node("Mul", [sign, self.constant(np.pi)]), self.constant(0.0)])
         angle = self.node("Where", [steep, from_axis, self.node("Add", [arctangent(y, x), shift])])
-        origin = self.node("And", [self.node("Equal", [a, self.constant(0.0)]) for a in (x, y)])
+        origin = self.node("Equal", [self.node("Add", sizes), self.constant(0.0)])
         return self.node("Where", [origin, self.constant(0.0), angle])
 
     def _where_equal(self, x: str, value: float, chosen: str, other: str) -> str:

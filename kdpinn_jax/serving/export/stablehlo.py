@@ -55,13 +55,17 @@ def export_stablehlo(
         ValueError: the name is not a C identifier, dtype is another type or float64 while JAX has it disabled, or a
             platform is unknown.
         OSError: the folder cannot be written.
+
+    Warns:
+        RuntimeWarning: as ``compile_predict``.
     """
     name = identifier(model, name)
     for platform in platforms:
         if platform not in _KNOWN:
             raise ValueError(f"platform {platform!r} is unknown{nearest(platform, _KNOWN)}")
     points = export.symbolic_args_specs(jax.ShapeDtypeStruct((1, len(model.problem.axes)), dtype), "n, _")
-    exported = export.export(jax.jit(many_points(model, dtype)), platforms=tuple(platforms))(points)
+    function = jax.jit(many_points(model, dtype, stacklevel=3))
+    exported = export.export(function, platforms=tuple(platforms))(points)
     title, _ = describe(model, metrics)
     program_properties = {"title": title, "dtype": np.dtype(dtype).name, "platforms": list(platforms)}
     return write_all(
