@@ -1,8 +1,10 @@
 """``compile_predict``: a model as a fast function for repeated calls."""
 
+import functools
+import os
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -12,6 +14,7 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from ..base.compiler import known_options
+from ..base.fork import check_not_forked
 from ..base.types import Field, is_traced
 from ..models.model import Model, check_points
 from ..pde.derivative_names import derivatives_of
@@ -81,7 +84,7 @@ def compile_predict(
         Sizes that are not in ``sizes`` are compiled when they are first needed: 1, 2, 4, … 64, and then eight sizes per
         octave up to 16,384. A batch between two of these is padded to the larger, which adds at most one eighth to the
         work; a larger batch is evaluated in chunks. Rows of points that contain NaN give rows of NaN. The function
-        raises ValueError for points that are not (n, d).
+        raises ValueError for points that are not (n, d). It can be pickled; unpickling compiles it again.
 
     Raises:
         ValueError: as ``cast``, a derivative that is not of the form above, or a size that is not positive.
@@ -90,6 +93,7 @@ def compile_predict(
         RuntimeWarning: the embedding or ansatz contains an operation that ``export_c`` does not support, so that the
             function takes up to three times as long for many points. The message names the operation.
     """
+    check_not_forked()
     if not all(n > 0 for n in sizes):
         raise ValueError(f"sizes={tuple(sizes)} must be positive numbers of points")
     field_of_points, dtype = many_points(model, dtype, derivatives, stacklevel=3), np.dtype(dtype)
@@ -130,7 +134,31 @@ def compile_predict(
 
     for n in sizes:
         predict(np.tile(np.asarray(model.problem.lower, dtype), (n, 1)))
-    return predict
+    again = functools.partial(compile_predict, model, dtype=dtype, derivatives=derivatives, sizes=sizes)
+    return _Predictor(predict, again, os.getpid())
+
+
+@dataclass(frozen=True)
+class _Predictor:
+    """A compiled function that can be pickled: another process compiles it again.
+
+    Attributes:
+        predict: the function.
+        again: makes the predictor from its model and its options.
+        process: the process that compiled it.
+    """
+
+    predict: Callable[[Any], Any]
+    again: Callable[[], Callable[..., Any]]
+    process: int
+
+    def __call__(self, z: Any) -> Any:
+        if os.getpid() != self.process:
+            check_not_forked()
+        return self.predict(z)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.again, ()
 
 
 def compiled_size(n: int) -> int:
