@@ -132,19 +132,6 @@ def test_status_is_stalled_at_a_minimum(decay):
     assert report.why().startswith(f"stalled at step {report.steps} of 200: no step lowers the loss")
 
 
-@pytest.mark.slow
-def test_diagnose(heat, decay):
-    assert kd.diagnose(train(decay).training) == ()
-    assert kd.diagnose(()) == ()
-    few_points = {name: replace(term, count=6) for name, term in heat.terms.items()}
-    overfitted = kd.diagnose(train(heat, network=kd.MLP((16, 16)), terms=few_points).training)
-    assert len(overfitted) == 1
-    assert "the network fits its points and not the equation" in overfitted[0]
-    no_progress = kd.diagnose(train(decay, stage=kd.Adam(60, 1e-9)).training)
-    assert len(no_progress) == 1
-    assert "no progress" in no_progress[0]
-
-
 def test_arguments(unchecked):
     with pytest.raises(ValueError, match="LevenbergMarquardt: steps=0 must be at least 1"):
         kd.LevenbergMarquardt(0)

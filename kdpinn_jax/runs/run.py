@@ -13,11 +13,12 @@ from ..base.lock import only_writer
 from ..base.storage import write_json
 from ..evaluation import plots
 from ..evaluation.evaluate import evaluate
+from ..models.diagnose import diagnose
 from ..models.files import save
 from ..models.history import write_history
 from ..models.metrics import Metrics
 from ..models.model import Model
-from ..models.report import TrainingInterrupted, diagnose
+from ..models.report import TrainingInterrupted
 from ..pde.networks import MLP
 from ..pde.problem import Problem
 from ..problems import ALL
@@ -143,8 +144,6 @@ def _run(problem: Problem, out: Path, options: Options, say: Say, warn: Say) -> 
             (warn if report.failed else say)(f"{role}, {report.stage}: {report.why()}")
         for warning in diagnose(model.training):
             warn(f"warning: {role}: {warning}")
-        if not is_trained(model):
-            warn(f"warning: the {role} is untrained: compiling took the whole time budget; increase the time budget")
 
     checkpoints = {role: checkpoint_in(out / CHECKPOINTS / role, options, warn) for role in ("teacher", "student")}
     try:

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import jax
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from ..base.types import Device, is_traced
+from ..models.diagnose import took_a_step
 from ..models.model import Model, init_params
 from ..models.report import TrainingInterrupted
 from ..pde.networks import MLP
@@ -22,6 +24,7 @@ from .monitor import error_monitor
 from .objective import objective
 from .phase import Phase
 from .resampling import Sampling
+from .review import final_monitor, reviewed
 from .soft_target import soft_target
 from .stages import LevenbergMarquardt, Stage
 
@@ -130,7 +133,7 @@ def distill(
         The student, as ``train_teacher`` returns a teacher.
 
     Raises:
-        ValueError: as in ``train_teacher``.
+        ValueError: as in ``train_teacher``, or the student would imitate a teacher that is untrained or not finite.
         TrainingInterrupted: as in ``train_teacher``.
         CheckpointError: as in ``fit``.
         RuntimeError: as in ``fit``.
@@ -167,8 +170,11 @@ def student_phases(
 ) -> tuple[Phase, ...]:
     """The plan of ``distill``: imitation, if any, and training on the PDE."""
     terms, weights = dict(terms or {}), dict(weights or {})
+    weighted = is_traced(weights.get("soft_target", 0.0)) or weights.get("soft_target", 0.0) != 0.0
+    if "soft_target" not in terms and (imitate or weighted):
+        _check_teacher(teacher)
     target = terms.pop("soft_target", None) or soft_target(teacher)
-    if is_traced(weights.get("soft_target", 0.0)) or weights.get("soft_target", 0.0) != 0.0:
+    if weighted:
         terms["soft_target"] = target
     else:
         weights.pop("soft_target", None)
@@ -183,16 +189,35 @@ def student_phases(
     return Phase(imitation, tuple(imitate), imitation_key, IMITATION_SHARE), physics
 
 
+def _check_teacher(teacher: Model) -> None:
+    """Raise ValueError if the teacher has nothing to teach."""
+    if is_traced(teacher):
+        return
+    instead = "train it again, or train the student on the PDE alone (imitate=(), no weight for 'soft_target')"
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(teacher.params)):
+        raise ValueError(f"distill: the teacher's parameters are not finite; {instead}")
+    if teacher.training and not any(map(took_a_step, teacher.training)):
+        raise ValueError(
+            f"distill: the teacher is untrained ({teacher.training[-1].why()}), so its values are those of random "
+            f"parameters; {instead}"
+        )
+
+
 def _train(phases: Sequence[Phase], key_init: Array, key: Array, options: HostOptions, track_error: bool) -> Model:
     """Train fresh parameters by all phases. ``key`` identifies the training for its checkpoint."""
     target = phases[-1].objective
     params = init_params(target.problem, target.network, key_init)
+    traced = is_traced(phases, params)
     if track_error:
         options = options._replace(monitor=error_monitor(target))
+    # Before the training, so that a reference that fails does not cost its result.
+    monitor = None if traced else options.monitor or final_monitor(target)
     try:
         fitted = optimise(phases, params, options, lambda: identity(phases, key))
     except TrainingInterrupted as interrupted:
         fitted = interrupted.fit
         interrupted.model = Model(target.problem, target.network, fitted.params, target.coefficients, fitted.stages)
         raise
+    if not traced:
+        fitted = reviewed(phases, fitted, monitor)
     return Model(target.problem, target.network, fitted.params, target.coefficients, fitted.stages)
