@@ -15,6 +15,7 @@ from ..base.types import Device, is_traced
 from ..models.diagnose import took_a_step
 from ..models.model import Model, init_params
 from ..models.report import TrainingInterrupted
+from ..models.windows import check_continuation
 from ..pde.networks import MLP
 from ..pde.problem import Problem, Term
 from .checkpoint import Checkpoint, identity
@@ -74,7 +75,8 @@ def train_teacher(
         The model; ``model.training`` reports how each stage ended.
 
     Raises:
-        ValueError: unknown names, as in ``objective``.
+        ValueError: unknown names, as in ``objective``, or only some of the initial conditions continue from a
+            previous window.
         TrainingInterrupted: Ctrl-C; ``.model`` is the model so far.
         CheckpointError: as in ``fit``.
         RuntimeError: as in ``fit``.
@@ -154,6 +156,7 @@ def teacher_phases(
     terms: Mapping[str, Term] | None,
 ) -> tuple[Phase, ...]:
     """The plan of ``train_teacher``."""
+    check_continuation(problem, terms or {})
     target = objective(problem, network or problem.teacher, terms=terms, weights=weights, coefficients=coefficients)
     return (Phase(target, tuple(stages), key, 1.0),)
 
