@@ -96,6 +96,8 @@ def test_the_reference_of_another_problem_is_not_compared(decay):
     ):
         assert np.isnan(model.training[-1].relative_l2)
         assert kd.diagnose(model.training) == ()
+    more_points = replace(decay.terms["residual"], count=40)
+    assert train(decay, terms={"residual": more_points}).training[-1].relative_l2 < 1e-3
     with_data = train(decay, terms={"data": kd.data(np.array([[0.5]]), np.exp([[-0.5]]))})
     assert with_data.training[-1].relative_l2 < 1e-3
 

@@ -10,6 +10,9 @@ import numpy as np
 
 from ..base.types import Params
 
+#: The steps of a stage that only its time budget, convergence or a stall ends; an int32 holds it.
+UNLIMITED = 2_000_000_000
+
 
 class Status(enum.IntEnum):
     """Why a stage ended. An integer inside jit and vmap; ``StageReport.why`` describes it."""
@@ -103,7 +106,7 @@ class StageReport:
     def why(self) -> str:
         """Why the stage ended, and after a failure what to try."""
         status, steps = Status(int(self.status)), int(self.steps)
-        at = f"at step {steps} of {self.planned}"
+        at = f"at step {steps}" if self.planned >= UNLIMITED else f"at step {steps} of {self.planned}"
         if status is Status.NON_FINITE:
             # At the first step Adam has not moved yet, so its learning rate is not the cause.
             if self.stage == "Adam" and steps > 1:
@@ -124,7 +127,7 @@ class StageReport:
         return {
             Status.RUNNING: f"still running {at}",
             Status.COMPLETED: f"completed its {steps} steps",
-            Status.CONVERGED: f"converged {at}",
+            Status.CONVERGED: f"converged {at}: there is nothing more to gain",
             Status.TIME_BUDGET: f"time budget spent {at}",
             Status.INTERRUPTED: f"interrupted {at}",
         }[status]

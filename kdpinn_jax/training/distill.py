@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from ..base.types import Device, is_traced
 from ..models.diagnose import took_a_step
 from ..models.model import Model, init_params
-from ..models.report import TrainingInterrupted
+from ..models.report import UNLIMITED, TrainingInterrupted
 from ..models.windows import check_continuation
 from ..pde.networks import MLP
 from ..pde.problem import Problem, Term
@@ -27,7 +27,7 @@ from .phase import Phase
 from .resampling import Sampling
 from .review import final_monitor, reviewed
 from .soft_target import soft_target
-from .stages import LevenbergMarquardt, Stage
+from .stages import LBFGS, LevenbergMarquardt, SSBroyden, Stage
 
 #: Points that concentrate where the residual is large. At first all of them are redrawn and later the oldest fifth,
 #: weighted so that the loss remains an unbiased mean over the domain (docs/training.md).
@@ -45,7 +45,7 @@ def train_teacher(
     key: Array,
     *,
     network: MLP | None = None,
-    stages: Sequence[Stage] = STAGES,
+    stages: Sequence[Stage] | None = None,
     weights: Mapping[str, ArrayLike] | None = None,
     coefficients: Mapping[str, ArrayLike] | None = None,
     terms: Mapping[str, Term] | None = None,
@@ -61,11 +61,13 @@ def train_teacher(
         problem: the PDE with its conditions.
         key: a JAX random key for initial parameters and points.
         network: default ``problem.teacher``.
-        stages: optimiser stages, in order.
+        stages: optimiser stages, in order, each with its number of steps; None for 400 steps of Levenberg–Marquardt on
+            points where the residual is large, or with a time budget, for as many as it has time for.
         weights: those that differ from the problem's; dynamic, so that ``jax.vmap`` sweeps over them.
         coefficients: those that differ from the problem's; dynamic.
         terms: additional terms by name (measured data, a condition), or replacements of the problem's own.
-        time_budget: as in ``fit``.
+        time_budget: as in ``fit``. The default stages then end when it is spent, or earlier if no step lowers the loss;
+            the last report says which.
         progress: as in ``fit``.
         track_error: whether the history records the relative L2 error on a coarse grid; requires ``problem.reference``.
         checkpoint: as in ``fit``.
@@ -82,7 +84,8 @@ def train_teacher(
         RuntimeError: as in ``fit``.
     """
     key_init, key_fit = jax.random.split(key)
-    phases = teacher_phases(problem, key_fit, network, stages, weights, coefficients, terms)
+    chosen = default_stages(time_budget) if stages is None else stages
+    phases = teacher_phases(problem, key_fit, network, chosen, weights, coefficients, terms)
     options = HostOptions(time_budget, progress, checkpoint=checkpoint, devices=devices)
     return _train(phases, key_init, key, options, track_error)
 
@@ -93,7 +96,7 @@ def distill(
     *,
     network: MLP | None = None,
     imitate: Sequence[Stage] = IMITATE,
-    stages: Sequence[Stage] = STAGES,
+    stages: Sequence[Stage] | None = None,
     weights: Mapping[str, ArrayLike] | None = None,
     coefficients: Mapping[str, ArrayLike] | None = None,
     terms: Mapping[str, Term] | None = None,
@@ -121,7 +124,8 @@ def distill(
         key: as in ``train_teacher``.
         network: default ``problem.student``.
         imitate: stages on the soft targets alone; empty for none.
-        stages: stages on the PDE, and on the soft targets if ``weights`` has a nonzero ``"soft_target"``.
+        stages: stages on the PDE, and on the soft targets if ``weights`` has a nonzero ``"soft_target"``; default as in
+            ``train_teacher``.
         weights: as in ``train_teacher``.
         coefficients: as in ``train_teacher``.
         terms: as in ``train_teacher``.
@@ -141,9 +145,25 @@ def distill(
         RuntimeError: as in ``fit``.
     """
     key_init, key_fit = jax.random.split(key)
-    phases = student_phases(teacher, key_fit, network, imitate, stages, weights, coefficients, terms)
+    chosen = default_stages(time_budget) if stages is None else stages
+    phases = student_phases(teacher, key_fit, network, imitate, chosen, weights, coefficients, terms)
     options = HostOptions(time_budget, progress, checkpoint=checkpoint, devices=devices)
     return _train(phases, key_init, key, options, track_error)
+
+
+def default_stages(time_budget: float | None) -> tuple[Stage, ...]:
+    """The default stages of a training, with or without a time budget."""
+    return STAGES if time_budget is None else open_ended(STAGES)
+
+
+def open_ended(stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """The stages, the last one without a limit of its steps.
+
+    Adam keeps its steps, by which its learning rate decays.
+    """
+    if isinstance(stages[-1], LevenbergMarquardt | LBFGS | SSBroyden):
+        return (*stages[:-1], replace(stages[-1], steps=UNLIMITED))
+    return tuple(stages)
 
 
 def teacher_phases(
@@ -206,11 +226,19 @@ def _check_teacher(teacher: Model) -> None:
         )
 
 
+def _limited(phase: Phase) -> Phase:
+    """The phase with the steps of the default stages in place of unlimited ones."""
+    stages = [replace(s, steps=STAGES[-1].steps) if s.steps == UNLIMITED else s for s in phase.stages]  # pyright: ignore
+    return phase._replace(stages=tuple(stages))
+
+
 def _train(phases: Sequence[Phase], key_init: Array, key: Array, options: HostOptions, track_error: bool) -> Model:
     """Train fresh parameters by all phases. ``key`` identifies the training for its checkpoint."""
     target = phases[-1].objective
     params = init_params(target.problem, target.network, key_init)
     traced = is_traced(phases, params)
+    if traced:  # there is no clock
+        phases = [_limited(phase) for phase in phases]
     if track_error:
         options = options._replace(monitor=error_monitor(target))
     # Before the training, so that a reference that fails does not cost its result.

@@ -30,11 +30,11 @@ _ROUNDING = 1e-6
 def final_monitor(objective: Objective) -> Monitor | None:
     """The error monitor of a training that is not monitored; None if the reference may solve another problem.
 
-    The reference belongs to the problem's own terms. It is unknown whether it solves the problem in which one of them
-    is replaced, such as the initial value of a later time window.
+    The reference belongs to the problem's own residuals. It is unknown whether it solves the problem in which one of
+    them is replaced, such as the initial value of a later time window.
     """
     problem = objective.problem
-    if any(term is not objective.terms.get(name, term) for name, term in problem.terms.items()):
+    if any(term.residual is not objective.terms.get(name, term).residual for name, term in problem.terms.items()):
         return None
     try:
         return error_monitor(objective)

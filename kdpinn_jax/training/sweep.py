@@ -18,7 +18,7 @@ from ..pde.networks import MLP
 from ..pde.problem import Problem, Term
 from .batch import BatchRunner, member_mesh
 from .checkpoint import Checkpoint, digest, identity, open_journal
-from .distill import IMITATE, STAGES, student_phases, teacher_phases
+from .distill import IMITATE, default_stages, student_phases, teacher_phases
 from .fit import check_arguments
 from .host_loop import HostOptions, run_phases
 from .objective import Objective
@@ -58,7 +58,7 @@ def sweep(
     *,
     network: MLP | None = None,
     imitate: Sequence[Stage] = IMITATE,
-    stages: Sequence[Stage] = STAGES,
+    stages: Sequence[Stage] | None = None,
     terms: Mapping[str, Term] | None = None,
     chunk: int | None = None,
     devices: Sequence[Device] | None = None,
@@ -79,7 +79,7 @@ def sweep(
         members: e.g. ``kd.members(problem, seed=range(16))``.
         network: default network of all members.
         imitate: as in ``distill``.
-        stages: default stages of all members.
+        stages: default stages of all members; None as in ``train_teacher``.
         terms: as in ``train_teacher``.
         chunk: the number of members in a device's working memory; default 1 on a CPU, 64 on other devices.
         devices: default all devices of all processes. After ``jax.distributed.initialize()`` every process must call
@@ -104,6 +104,7 @@ def sweep(
         raise ValueError(f"sweep: chunk={chunk} must be at least 1")
     mesh = member_mesh(jax.devices() if devices is None else devices)
     runner = BatchRunner(mesh, chunk or (1 if mesh.devices.flat[0].platform == "cpu" else CHUNK))
+    stages = default_stages(time_budget) if stages is None else stages
     groups: dict[Any, list[int]] = {}
     plans: list[_Plan] = []
     for i, member in enumerate(members):
