@@ -362,6 +362,19 @@ def test_one_trace_for_repeated_calls(decay, untrained):
     assert not calls
 
 
+def test_float32_is_a_warning_unless_it_is_intended(decay, float32):
+    train = lambda **options: kd.train_teacher(decay, jax.random.key(0), stages=(kd.Adam(2),), **options)
+    with pytest.warns(RuntimeWarning, match=r"train_teacher: training in float32, .*pass dtype='float32' if"):
+        teacher = train()
+    with pytest.warns(RuntimeWarning, match="distill: training in float32"):
+        kd.distill(teacher, jax.random.key(0), imitate=(), stages=(kd.Adam(2),))
+    assert bits(train(dtype="float32").params) == bits(teacher.params)
+    with pytest.raises(ValueError, match=r"dtype=float64 is intended, but JAX computes in float32; call jax.config.up"):
+        train(dtype="float64")
+    with jax.enable_x64(True), pytest.raises(ValueError, match="dtype=float32 is intended, but JAX computes in float6"):
+        train(dtype="float32")
+
+
 def test_invalid_arguments(decay):
     target, params, key = prepare(decay)
     with pytest.raises(ValueError, match="stages is empty"):

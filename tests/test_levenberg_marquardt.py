@@ -73,7 +73,7 @@ def test_needs_far_fewer_steps_than_adam(decay):
 
 @pytest.mark.slow
 def test_float32(decay, float32):
-    model = train(decay)
+    model = train(decay, dtype="float32")
     assert model.dtype == jnp.float32
     assert kd.evaluate(model).relative_l2 < 1e-3
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(model.params))
@@ -82,7 +82,8 @@ def test_float32(decay, float32):
 @pytest.mark.slow
 def test_a_failed_factorisation_raises_the_damping(decay, float32):
     """λ starts far below the rounding error of float32, is raised until the step is finite, and the loss falls."""
-    model = train(decay, network=kd.MLP((8,)), stage=kd.LevenbergMarquardt(8, damping=1e-12, sampling=FIXED))
+    stage = kd.LevenbergMarquardt(8, damping=1e-12, sampling=FIXED)
+    model = train(decay, network=kd.MLP((8,)), stage=stage, dtype="float32")
     loss = model.training[0].history["loss"]
     assert np.isfinite(loss).all()
     assert loss[-1] < loss[0]

@@ -9,7 +9,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from ..base.types import Device, is_traced
 from ..models.diagnose import took_a_step
@@ -24,6 +24,7 @@ from .host_loop import HostOptions
 from .monitor import error_monitor
 from .objective import objective
 from .phase import Phase
+from .precision import check_precision
 from .resampling import Sampling
 from .review import final_monitor, reviewed
 from .soft_target import soft_target
@@ -54,6 +55,7 @@ def train_teacher(
     track_error: bool = False,
     checkpoint: Checkpoint | None = None,
     devices: Sequence[Device] | None = None,
+    dtype: DTypeLike | None = None,
 ) -> Model:
     """Train a network on a PDE: L = Σ_term w_term · mean |r_term|².
 
@@ -72,13 +74,15 @@ def train_teacher(
         track_error: whether the history records the relative L2 error on a coarse grid; requires ``problem.reference``.
         checkpoint: as in ``fit``.
         devices: as in ``fit``.
+        dtype: the precision that is intended, ``"float64"`` or ``"float32"``. JAX trains in float64 if it is enabled
+            and in float32 otherwise, which causes a warning unless it is intended.
 
     Returns:
         The model; ``model.training`` reports how each stage ended.
 
     Raises:
         ValueError: unknown names, as in ``objective``, or only some of the initial conditions continue from a
-            previous window.
+            previous window, or JAX computes in another precision.
         TrainingInterrupted: Ctrl-C; ``.model`` is the model so far.
         CheckpointError: as in ``fit``.
         RuntimeError: as in ``fit``.
@@ -87,7 +91,7 @@ def train_teacher(
     chosen = default_stages(time_budget) if stages is None else stages
     phases = teacher_phases(problem, key_fit, network, chosen, weights, coefficients, terms)
     options = HostOptions(time_budget, progress, checkpoint=checkpoint, devices=devices)
-    return _train(phases, key_init, key, options, track_error)
+    return _train("train_teacher", phases, key_init, key, options, track_error, dtype)
 
 
 def distill(
@@ -105,6 +109,7 @@ def distill(
     track_error: bool = False,
     checkpoint: Checkpoint | None = None,
     devices: Sequence[Device] | None = None,
+    dtype: DTypeLike | None = None,
 ) -> Model:
     """Train a student on its teacher and on the PDE.
 
@@ -134,6 +139,7 @@ def distill(
         track_error: as in ``train_teacher``.
         checkpoint: as in ``fit``.
         devices: as in ``fit``.
+        dtype: as in ``train_teacher``.
 
     Returns:
         The student, as ``train_teacher`` returns a teacher.
@@ -148,7 +154,7 @@ def distill(
     chosen = default_stages(time_budget) if stages is None else stages
     phases = student_phases(teacher, key_fit, network, imitate, chosen, weights, coefficients, terms)
     options = HostOptions(time_budget, progress, checkpoint=checkpoint, devices=devices)
-    return _train(phases, key_init, key, options, track_error)
+    return _train("distill", phases, key_init, key, options, track_error, dtype)
 
 
 def default_stages(time_budget: float | None) -> tuple[Stage, ...]:
@@ -232,10 +238,19 @@ def _limited(phase: Phase) -> Phase:
     return phase._replace(stages=tuple(stages))
 
 
-def _train(phases: Sequence[Phase], key_init: Array, key: Array, options: HostOptions, track_error: bool) -> Model:
+def _train(
+    caller: str,
+    phases: Sequence[Phase],
+    key_init: Array,
+    key: Array,
+    options: HostOptions,
+    track_error: bool,
+    dtype: DTypeLike | None,
+) -> Model:
     """Train fresh parameters by all phases. ``key`` identifies the training for its checkpoint."""
     target = phases[-1].objective
     params = init_params(target.problem, target.network, key_init)
+    check_precision(params, dtype, caller)
     traced = is_traced(phases, params)
     if traced:  # there is no clock
         phases = [_limited(phase) for phase in phases]

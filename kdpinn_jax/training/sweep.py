@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from ..base.types import Device, Params
 from ..models.model import Model
@@ -23,6 +23,7 @@ from .fit import check_arguments
 from .host_loop import HostOptions, run_phases
 from .objective import Objective
 from .phase import Phase
+from .precision import check_precision
 from .stages import Stage
 
 #: The number of members that a GPU or TPU trains at a time. A CPU core trains one, whose working set fits its cache.
@@ -66,6 +67,7 @@ def sweep(
     time_budget: float | None = None,
     progress: bool | None = None,
     checkpoint: Checkpoint | None = None,
+    dtype: DTypeLike | None = None,
 ) -> tuple[Model, ...]:
     """Train many members together. Each gets the results of a separate training, up to rounding.
 
@@ -88,6 +90,7 @@ def sweep(
         time_budget: wall-clock seconds for all members, divided among the groups by their size.
         progress: as in ``fit``.
         checkpoint: as in ``fit``; each group has its own subfolder.
+        dtype: as in ``train_teacher``.
 
     Returns:
         The models, in the order of the members. The times in their reports are those of their whole group.
@@ -116,7 +119,9 @@ def sweep(
     for number, group in enumerate(groups.values()):
         folder = checkpoint and replace(checkpoint, folder=Path(checkpoint.folder) / f"group-{number}")
         budget = time_budget and time_budget * len(group) / len(members)
-        trained = _train_group(runner, [plans[i] for i in group], HostOptions(budget, progress, checkpoint=folder))
+        trained = _train_group(
+            runner, [plans[i] for i in group], HostOptions(budget, progress, checkpoint=folder), dtype
+        )
         models |= dict(zip(group, trained, strict=True))
     return tuple(models[i] for i in range(len(members)))
 
@@ -158,7 +163,9 @@ def _plan(
     return _Plan(key, key_init, phases, member.start)
 
 
-def _train_group(runner: BatchRunner, plans: Sequence[_Plan], options: HostOptions) -> list[Model]:
+def _train_group(
+    runner: BatchRunner, plans: Sequence[_Plan], options: HostOptions, dtype: DTypeLike | None
+) -> list[Model]:
     """The models of members that differ only in numbers."""
     # The number of members must be a multiple of the number of devices, so the last one may be trained several times.
     padded = [*plans, *[plans[-1]] * (-len(plans) % runner.mesh.size)]
@@ -170,6 +177,7 @@ def _train_group(runner: BatchRunner, plans: Sequence[_Plan], options: HostOptio
     ) as journal:
         if starts[0] is None:
             params = runner.init(phases[-1].objective, jnp.stack([plan.key_init for plan in padded]))
+            check_precision(params, dtype, "sweep")
         else:
             params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
         fitted = run_phases(runner, phases, params, options, journal)
