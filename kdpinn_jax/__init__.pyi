@@ -13,6 +13,7 @@ from .evaluation.estimates import Norm as Norm
 from .evaluation.evaluate import evaluate as evaluate
 
 # Models, their files and reports, and time windows.
+from .models.diagnose import diagnose as diagnose
 from .models.files import ModelFileError as ModelFileError
 from .models.files import read_header as read_header
 from .models.files import save as save
@@ -24,8 +25,8 @@ from .models.model import init_params as init_params
 from .models.report import Fit as Fit
 from .models.report import StageReport as StageReport
 from .models.report import Status as Status
+from .models.report import TermReport as TermReport
 from .models.report import TrainingInterrupted as TrainingInterrupted
-from .models.report import diagnose as diagnose
 from .models.windows import initial_from as initial_from
 from .models.windows import predict_windows as predict_windows
 

@@ -42,8 +42,8 @@ def temporary_cache_and_short_recipes(tmp_path_factory):
     for stages in ("_second_order", "_published"):
         patch.setattr(f"kdpinn_jax.training.recipes.{stages}", lambda *_: (kd.Adam(4), kd.Adam(2)))
     patch.setattr("kdpinn_jax.training.recipes.IMITATE", (kd.Adam(3),))
-    patch.setattr("kdpinn_jax.models.report.NO_PROGRESS", 0.0)  # so few steps would otherwise cause warnings
-    patch.setattr("kdpinn_jax.models.report.WRONG", np.inf)
+    patch.setattr("kdpinn_jax.models.diagnose.NO_PROGRESS", 0.0)  # so few steps would otherwise cause warnings
+    patch.setattr("kdpinn_jax.models.diagnose.WRONG", np.inf)
     yield
     patch.undo()
 

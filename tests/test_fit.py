@@ -170,6 +170,23 @@ def test_a_slow_stage_leaves_time_for_the_next(decay, monkeypatch):
     assert kd.Status(second.status) is not kd.Status.TIME_BUDGET
 
 
+@pytest.mark.slow
+def test_the_default_stages_use_the_whole_time_budget(decay, monkeypatch):
+    """With a clock that advances by a second per reading, 400 steps of Levenberg–Marquardt take 600 s."""
+    seconds = itertools.count()
+    monkeypatch.setattr("kdpinn_jax.training.checkpoint.time.perf_counter", lambda: float(next(seconds)))
+    run = lambda **options: kd.train_teacher(decay, jax.random.key(0), progress=False, **options)
+    (report,) = run(time_budget=900.0).training
+    assert report.steps > 400
+    assert report.why() == f"time budget spent at step {report.steps}"
+    (explicit,) = run(time_budget=900.0, stages=(kd.LevenbergMarquardt(6),)).training
+    assert explicit.why() == "completed its 6 steps"
+    models = jax.vmap(lambda key: kd.train_teacher(decay, key, network=kd.MLP((2,)), time_budget=9.0))(
+        jax.random.split(jax.random.key(0), 1)
+    )
+    assert models.training[0].planned == 400  # under vmap there is no clock
+
+
 def test_time_budget(decay):
     target, params, key = prepare(decay)
     result = kd.fit(target, params, key, (kd.Adam(10**7), kd.LBFGS(5)), time_budget=1e-3)
@@ -244,7 +261,7 @@ def test_ctrl_c_in_a_process():
     [
         (kd.Status.RUNNING, "still running at step 7 of 9"),
         (kd.Status.COMPLETED, "completed its 7 steps"),
-        (kd.Status.CONVERGED, "converged at step 7 of 9"),
+        (kd.Status.CONVERGED, "converged at step 7 of 9: there is nothing more to gain"),
         (kd.Status.NON_FINITE, "non-finite loss at step 7 of 9; kept the last finite parameters"),
         (kd.Status.LINE_SEARCH_FAILED, "line search failed at step 7 of 9"),
         (kd.Status.TIME_BUDGET, "time budget spent at step 7 of 9"),
@@ -343,6 +360,19 @@ def test_one_trace_for_repeated_calls(decay, untrained):
     calls.clear()
     kd.distill(teacher, jax.random.key(3), imitate=(kd.Adam(3),), stages=(kd.Adam(3),), weights={"soft_target": 1})
     assert not calls
+
+
+def test_float32_is_a_warning_unless_it_is_intended(decay, float32):
+    train = lambda **options: kd.train_teacher(decay, jax.random.key(0), stages=(kd.Adam(2),), **options)
+    with pytest.warns(RuntimeWarning, match=r"train_teacher: training in float32, .*pass dtype='float32' if"):
+        teacher = train()
+    with pytest.warns(RuntimeWarning, match="distill: training in float32"):
+        kd.distill(teacher, jax.random.key(0), imitate=(), stages=(kd.Adam(2),))
+    assert bits(train(dtype="float32").params) == bits(teacher.params)
+    with pytest.raises(ValueError, match=r"dtype=float64 is intended, but JAX computes in float32; call jax.config.up"):
+        train(dtype="float64")
+    with jax.enable_x64(True), pytest.raises(ValueError, match="dtype=float32 is intended, but JAX computes in float6"):
+        train(dtype="float32")
 
 
 def test_invalid_arguments(decay):

@@ -20,7 +20,7 @@ def test_training_and_prediction_agree_with_the_cpu(heat, precision):
     with jax.enable_x64(precision == "float64"):
         for platform in ("cpu", "gpu"):
             with jax.default_device(jax.devices(platform)[0]):
-                model = kd.train_teacher(heat, jax.random.key(0), stages=STAGES, progress=False)
+                model = kd.train_teacher(heat, jax.random.key(0), stages=STAGES, progress=False, dtype=precision)
                 assert [int(report.steps) for report in model.training] == [20, 10]
                 predictions[platform] = np.asarray(kd.compile_predict(model, dtype=precision)(z))
                 np.testing.assert_allclose(predictions[platform], model(z), atol=1e-5)

@@ -32,7 +32,13 @@ def run_case(stage: str, precision: str, seed: int, quick: bool) -> Result:
         stages = kd.recipe(PROBLEM, "default", "quick").student if stage != "Adam" else (kd.Adam(steps, 5e-3),)
         stages = tuple(replace(each, steps=steps) for each in stages)
         model = kd.train_teacher(
-            PROBLEM, jax.random.key(seed), network=PROBLEM.student, stages=stages, progress=False, track_error=True
+            PROBLEM,
+            jax.random.key(seed),
+            network=PROBLEM.student,
+            stages=stages,
+            progress=False,
+            track_error=True,
+            dtype=precision,
         )
         (report,) = model.training
         predict = kd.compile_predict(model, dtype=precision)

@@ -107,8 +107,8 @@ def training_options(network: str) -> _Decorator:
             "--time-budget",
             type=Seconds(),
             metavar="SECONDS",
-            help="Wall time for compiling and training, instead of the preset's; the run command divides it between "
-            "teacher and student.",
+            help="Wall time for compiling and training, instead of the preset's time and steps; the run command "
+            "divides it between teacher and student.",
         ),
         survival_options,
     )

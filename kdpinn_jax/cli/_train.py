@@ -106,8 +106,9 @@ def distill(teacher: Path, out: Path, as_json: bool, **options: Any) -> None:
 def _train_and_save(train: "Callable[[Checkpoint], Model]", out: Path, options: "Options", as_json: bool) -> None:
     """Train one model, save it, and print its errors. Ctrl-C saves the model as trained so far."""
     from ..evaluation.evaluate import evaluate
+    from ..models.diagnose import diagnose
     from ..models.files import save
-    from ..models.report import TrainingInterrupted, diagnose
+    from ..models.report import TrainingInterrupted
     from ..runs.run import CHECKPOINTS, checkpoint_in, is_trained, why_interrupted
 
     checkpoint = checkpoint_in(out.with_name(f"{out.name}.{CHECKPOINTS}"), options, host.say)

@@ -27,7 +27,7 @@ from ..pde.problem import Problem, with_conditions
 from .definition import describe_definition, find_changes
 from .metrics import Metrics
 from .model import Model, embedded_size
-from .report import StageReport, Status
+from .report import StageReport, Status, TermReport
 
 #: Incremented whenever an older reader would misread the file.
 FORMAT_VERSION = 2
@@ -92,6 +92,8 @@ def _summary(report: StageReport) -> dict[str, Any]:
         "seconds_compiling": float(report.seconds_compiling),
         "seconds": float(report.seconds),
         "fresh_loss": float(report.fresh_loss),
+        "relative_l2": float(report.relative_l2),
+        "terms": {name: term._asdict() for name, term in report.terms.items()},
         # Warnings depend on how far the loss fell, so the first record is kept with the last.
         "first": _record(report, 0),
         "last": _record(report, -1),
@@ -110,6 +112,8 @@ def _report(summary: dict[str, Any]) -> StageReport:
     names = records[0]["mean_squares"] if records else ()
     if records and "loss" not in names:
         raise ValueError("a record without a loss")
+    if records and not set(summary["terms"]) <= set(names):
+        raise ValueError("a term without a record")
     return StageReport(
         stage=str(summary["stage"]),
         planned=int(summary["planned"]),
@@ -118,9 +122,22 @@ def _report(summary: dict[str, Any]) -> StageReport:
         record_steps=np.asarray([int(record["step"]) for record in records], int),
         history={str(name): np.asarray([float(r["mean_squares"][name]) for r in records]) for name in names},
         fresh_loss=float(summary["fresh_loss"]),
+        relative_l2=float(summary["relative_l2"]),
+        terms={str(name): _term(numbers) for name, numbers in summary["terms"].items()},
         seconds_compiling=float(summary["seconds_compiling"]),
         seconds=float(summary["seconds"]),
         record_seconds=np.asarray([float(record["seconds"]) for record in records]),
+    )
+
+
+def _term(numbers: dict[str, Any]) -> TermReport:
+    return TermReport(
+        weight=float(numbers["weight"]),
+        points=int(numbers["points"]),
+        rms=float(numbers["rms"]),
+        scale=float(numbers["scale"]),
+        measured=bool(numbers["measured"]),
+        adaptive=bool(numbers["adaptive"]),
     )
 
 

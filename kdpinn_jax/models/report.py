@@ -1,15 +1,17 @@
-"""Reports of a training: how each stage ended, its history, and warnings derived from both."""
+"""Reports of a training: how each stage ended, its history, and how each term ended."""
 
 import enum
 import functools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from ..base.types import Params
+
+#: The steps of a stage that only its time budget, convergence or a stall ends; an int32 holds it.
+UNLIMITED = 2_000_000_000
 
 
 class Status(enum.IntEnum):
@@ -25,6 +27,27 @@ class Status(enum.IntEnum):
     STALLED = 7
 
 
+class TermReport(NamedTuple):
+    """A term at the end of a training.
+
+    Attributes:
+        weight: its weight in the loss.
+        points: its number of points, ``Term.count``.
+        rms: √mean|r|² at evenly drawn points that training did not see.
+        scale: the root mean square of the values that a condition prescribes, or of the field that it sets to zero, in
+            the units of the residual; NaN for an equation and for measured values.
+        measured: whether its rows carry values: data, soft targets, or the state of a previous window.
+        adaptive: whether its points concentrated where its residual is large.
+    """
+
+    weight: float
+    points: int
+    rms: float
+    scale: float
+    measured: bool
+    adaptive: bool
+
+
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=[
@@ -36,6 +59,8 @@ class Status(enum.IntEnum):
         "seconds_compiling",
         "seconds",
         "record_seconds",
+        "terms",
+        "relative_l2",
     ],
     meta_fields=["stage", "planned"],
 )
@@ -55,6 +80,9 @@ class StageReport:
         seconds_compiling: wall time spent compiling; NaN inside jit or vmap, where there is no clock.
         seconds: wall time without compiling; NaN inside jit or vmap.
         record_seconds: (records,) wall time since the stage began, without compiling.
+        terms: ``{term: TermReport}`` of the last stage of ``train_teacher`` or ``distill``; empty otherwise, and inside
+            jit or vmap.
+        relative_l2: the relative L2 error at coarse points after that stage; NaN without a reference.
     """
 
     stage: str
@@ -67,6 +95,8 @@ class StageReport:
     seconds_compiling: Any
     seconds: Any
     record_seconds: Any
+    terms: dict[str, TermReport] = field(default_factory=dict)
+    relative_l2: Any = np.nan
 
     @property
     def failed(self) -> bool:
@@ -76,11 +106,13 @@ class StageReport:
     def why(self) -> str:
         """Why the stage ended, and after a failure what to try."""
         status, steps = Status(int(self.status)), int(self.steps)
-        at = f"at step {steps} of {self.planned}"
+        at = f"at step {steps}" if self.planned >= UNLIMITED else f"at step {steps} of {self.planned}"
         if status is Status.NON_FINITE:
-            remedy = (
-                "lower the learning rate" if self.stage == "Adam" else "look for √, log or a division in the residual"
-            )
+            # At the first step Adam has not moved yet, so its learning rate is not the cause.
+            if self.stage == "Adam" and steps > 1:
+                remedy = "lower the learning rate, such as to a tenth"
+            else:
+                remedy = "look for √, log or a division in the residual"
             return f"non-finite loss {at}; kept the last finite parameters: {remedy}, or lower the weights"
         if status is Status.LINE_SEARCH_FAILED:
             cause = "before any progress" if steps <= 2 else "no lower loss along the gradient"
@@ -95,52 +127,10 @@ class StageReport:
         return {
             Status.RUNNING: f"still running {at}",
             Status.COMPLETED: f"completed its {steps} steps",
-            Status.CONVERGED: f"converged {at}",
+            Status.CONVERGED: f"converged {at}: there is nothing more to gain",
             Status.TIME_BUDGET: f"time budget spent {at}",
             Status.INTERRUPTED: f"interrupted {at}",
         }[status]
-
-
-#: Thresholds of the warnings: the ratio of the loss on fresh points to that on the training points, the factor by
-#: which the loss must fall, and the relative error.
-OVERFITTED, NO_PROGRESS, WRONG = 100.0, 2.0, 0.1
-#: A loss below this fraction of the first one counts as zero.
-ROUNDING = 1e-15
-
-
-def diagnose(stages: Sequence[StageReport]) -> tuple[str, ...]:
-    """Warnings about a training, each one line with what to try; empty if nothing looks wrong.
-
-    Args:
-        stages: the reports of ``model.training``.
-    """
-    trained = [report for report in stages if len(report.record_steps)]
-    if not trained:
-        return ()
-    problems, last = [], trained[-1]
-    # Stages on other terms, such as the imitation of a teacher, have a different loss.
-    comparable = [report for report in trained if report.history.keys() == last.history.keys()]
-    loss, first = float(last.history["loss"][-1]), float(comparable[0].history["loss"][0])
-    fresh, error = float(last.fresh_loss), float(last.history.get("relative_l2", [np.nan])[-1])
-    if fresh > max(OVERFITTED * loss, ROUNDING * first):
-        problems.append(
-            f"the loss is {fresh:.1e} on fresh points and {loss:.1e} on the training points: the network fits its "
-            "points and not the equation between them; redraw the points "
-            "(Sampling(every=..., adaptive=('residual',))) or use more of them"
-        )
-    if sum(len(report.record_steps) for report in comparable) > 1 and loss * NO_PROGRESS > first:
-        problems.append(
-            f"no progress: the loss fell only from {first:.1e} to {loss:.1e}; try more time, another seed, a wider "
-            "network, or more weight on the term that stays large"
-        )
-    elif error > WRONG:
-        problems.append(
-            f"the loss fell from {first:.1e} to {loss:.1e}, but the solution differs from the reference by "
-            f"{100 * error:.0f} %: it has not converged, or it has converged to a wrong solution (such as a front in "
-            "the wrong place); try more time, points where the residual is large (adaptive=('residual',)), hard "
-            "conditions (conditions='hard') or larger weights on the conditions, or another seed"
-        )
-    return tuple(problems)
 
 
 class Fit(NamedTuple):

@@ -1,10 +1,10 @@
 """Long times in windows: each window starts from the final state of the previous one, and all share one problem.
 
 An equation that does not depend on t is the same in every window of the same length. Only the initial values change,
-and they are the dynamic data of a term: from the third window on nothing is compiled.
+and the previous model is the dynamic data of a term: from the third window on nothing is compiled.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import jax
@@ -16,35 +16,46 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from ..base.names import nearest
-from ..base.types import Sampler
-from ..pde.conditions import row_misfit
-from ..pde.problem import Term
+from ..base.types import Coefficients, Field, Residual, is_traced
+from ..pde.problem import Problem, Term
 from .model import Model
 
 #: The fraction of a window's length by which rounding may move a time outside: 0.1 · 3 is not 0.3.
 _SLACK = 1e-9
+#: The distance of an initial point from t₀, relative to the window, that is rounding (of float32).
+_ROUNDING = 1e-6
+#: The number of points by which a term is recognised as an initial condition.
+_SAMPLES = 16
 
 
 def initial_from(before: Model, term: str | Term = "initial") -> Term:
-    """The initial term of the next window: u(t₀, x) = before(t₁, x) on the time axis [t₀, t₁] of the problem.
+    """An initial term of the next window, which starts from the state of ``before`` at t₁, the end of the time axis.
 
         second = kd.train_teacher(problem, key, terms={"initial": kd.initial_from(first)})
 
-    All fields are prescribed. The previous model is evaluated once per draw of points, and no gradient reaches it. Its
-    parameters are a good initial guess that saves half of the steps (kuramoto_sivashinsky: an error of 7e-5 after 60
-    steps of Levenberg–Marquardt; from fresh parameters 4e-4, and 1e-4 after 100):
+    The term hands over exactly what it constrains: with its residual r it requires r(u) = r(before) at t₀ and t₁. For
+    r = u − g that is u(t₀, x) = before(t₁, x), and for a condition on the slope uₜ − h, as in an equation of second
+    order in time, it is uₜ(t₀, x) = ∂ₜ before(t₁, x). Such an equation needs both:
+
+        terms = {name: kd.initial_from(first, name) for name in ("initial", "initial_slope")}
+
+    No gradient reaches the previous model. Its parameters are a good initial guess that saves half of the steps
+    (kuramoto_sivashinsky: an error of 7e-5 after 60 steps of Levenberg–Marquardt; from fresh parameters 4e-4, and 1e-4
+    after 100):
 
         target = kd.objective(problem, first.network, terms={"initial": kd.initial_from(first)})
         second = dataclasses.replace(first, params=kd.fit(target, first.params, key, stages).params)
 
     Args:
         before: the model of the previous window, of the same problem; its equation must not depend on t.
-        term: the term that supplies the points, all on the face t = t₀: a name among the problem's terms, or a term.
+        term: the initial condition, whose points all lie on the face t = t₀: a name among the problem's terms, or a
+            term.
 
     Raises:
-        ValueError: the problem has no term of this name, or its ansatz satisfies the term in every window.
+        ValueError: the problem has no term of this name, its ansatz satisfies the term in every window, or the term is
+            no initial condition.
     """
-    problem = before.problem
+    problem, name = before.problem, term if isinstance(term, str) else "term"
     if isinstance(term, str):
         if term not in problem.terms:
             raise ValueError(
@@ -57,15 +68,59 @@ def initial_from(before: Model, term: str | Term = "initial") -> Term:
                 "would start like the first; use kd.with_conditions(problem, 'soft') or a problem without the ansatz"
             )
         term = problem.terms[term]
-    sample = Partial(_sample_final_state, replace(before, training=()), term.sample)
-    return Term(sample, row_misfit(len(problem.axes)), term.count)
+    if not _is_initial(problem, term):
+        raise ValueError(
+            f"initial_from: {name!r} has points away from t = {problem.lower[0]:g}, so it is no initial condition; "
+            f"the initial conditions of problem {problem.name!r} are {_initial_terms(problem) or 'unknown'}"
+        )
+    return replace(term, residual=Partial(_continued_residual, term.residual, replace(before, training=())))
 
 
-def _sample_final_state(before: Model, draw: Sampler, key: Array, n: int) -> Float[Array, "n columns"]:
-    """Rows (z, before(t₁, x)) at points z = (t₀, x)."""
-    z = draw(key, n)[:, : len(before.problem.axes)]
-    at_end = z.at[:, 0].set(before.problem.upper[0]).astype(before.dtype)
-    return jax.lax.stop_gradient(jnp.concatenate([z, jax.vmap(before.field)(at_end).astype(z.dtype)], axis=1))
+def _continued_residual(residual: Residual, before: Model, u: Field, row: Array, c: Coefficients) -> Array:
+    """r(u) − r(before) at a row (t₀, x), with the previous model one window later."""
+    length = before.problem.upper[0] - before.problem.lower[0]
+
+    def end(z: Array) -> Array:
+        return before.field(z.at[0].add(length).astype(before.dtype)).astype(z.dtype)
+
+    return residual(u, row, c) - jax.lax.stop_gradient(residual(end, row, c))
+
+
+def check_continuation(problem: Problem, terms: Mapping[str, Term]) -> None:
+    """Raise ValueError if some initial conditions continue a previous window and others start like the first one.
+
+    Args:
+        problem: the problem.
+        terms: the terms that the caller adds or replaces; a condition that is given explicitly is intended.
+    """
+    continued = [name for name, term in terms.items() if _continues(term)]
+    if not continued:
+        return
+    forgotten = [name for name in _initial_terms(problem) if name not in terms and name not in problem.enforced]
+    if forgotten:
+        names = ", ".join(f"{name!r}: kd.initial_from(before, {name!r})" for name in forgotten)
+        raise ValueError(
+            f"terms: {', '.join(map(repr, continued))} continues from the previous window, but "
+            f"{', '.join(map(repr, forgotten))} would still start it like the first one; add {names}, or "
+            f"{forgotten[0]!r}: problem.terms[{forgotten[0]!r}] if it holds at the start of every window"
+        )
+
+
+def _continues(term: Term) -> bool:
+    return isinstance(term.residual, Partial) and term.residual.func is _continued_residual
+
+
+def _initial_terms(problem: Problem) -> list[str]:
+    return [name for name, term in problem.terms.items() if _is_initial(problem, term)]
+
+
+def _is_initial(problem: Problem, term: Term) -> bool:
+    """Whether all points of a term lie on the face t = t₀; True for a sampler whose numbers are traced."""
+    z = term.sample(jax.random.key(0), min(term.count, _SAMPLES))
+    if is_traced(z):
+        return True
+    length = problem.upper[0] - problem.lower[0]
+    return bool(np.all(np.abs(np.asarray(z)[:, 0] - problem.lower[0]) <= _ROUNDING * length))
 
 
 def predict_windows(models: Sequence[Model], z: ArrayLike) -> Float[Array, "n m"]:

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..base.machine import describe_machine
+from ..models.diagnose import diagnose
 from ..models.metrics import Metrics
 from ..models.model import Model
-from ..models.report import StageReport, diagnose
+from ..models.report import StageReport
 from ..pde.problem import Problem
 from ..training.objective import objective
 from ..training.recipes import recipe

@@ -13,17 +13,18 @@ from ..base.lock import only_writer
 from ..base.storage import write_json
 from ..evaluation import plots
 from ..evaluation.evaluate import evaluate
+from ..models.diagnose import diagnose
 from ..models.files import save
 from ..models.history import write_history
 from ..models.metrics import Metrics
 from ..models.model import Model
-from ..models.report import TrainingInterrupted, diagnose
+from ..models.report import TrainingInterrupted
 from ..pde.networks import MLP
 from ..pde.problem import Problem
 from ..problems import ALL
 from ..serving.predict import compile_predict
 from ..training.checkpoint import Checkpoint
-from ..training.distill import distill, train_teacher
+from ..training.distill import distill, open_ended, train_teacher
 from ..training.recipes import Recipe, recipe
 from ..training.stages import Stage
 from .bench import prepared_latency
@@ -47,7 +48,7 @@ def train_with(
         problem,
         jax.random.split(jax.random.key(options.seed))[0],
         network=network_with(problem.teacher, layers, options.activation),
-        stages=chosen.teacher,
+        stages=stages_with(options, chosen.teacher),
         weights={name: value for name, value in options.weights.items() if name != "soft_target"},
         coefficients=options.coefficients,
         time_budget=options.time_budget or chosen.teacher_seconds,
@@ -66,7 +67,7 @@ def distill_with(teacher: Model, options: Options, checkpoint: Checkpoint | None
         jax.random.split(jax.random.key(options.seed))[1],
         network=network,
         imitate=imitation(teacher, chosen),
-        stages=chosen.student,
+        stages=stages_with(options, chosen.student),
         weights=dict(chosen.weights) | dict(options.weights),
         coefficients=options.coefficients,
         time_budget=options.time_budget or chosen.student_seconds,
@@ -82,6 +83,11 @@ def imitation(teacher: Model, chosen: Recipe) -> tuple[Stage, ...]:
     A student that imitates a wrong teacher would have to unlearn its errors.
     """
     return chosen.imitate if is_trained(teacher) and not diagnose(teacher.training) else ()
+
+
+def stages_with(options: Options, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """The recipe's stages; with a time budget of the user's, their last one is not limited to the recipe's steps."""
+    return open_ended(stages) if options.time_budget else stages
 
 
 def network_with(default: MLP, layers: tuple[int, ...] | None, activation: str | None) -> MLP:
@@ -143,8 +149,6 @@ def _run(problem: Problem, out: Path, options: Options, say: Say, warn: Say) -> 
             (warn if report.failed else say)(f"{role}, {report.stage}: {report.why()}")
         for warning in diagnose(model.training):
             warn(f"warning: {role}: {warning}")
-        if not is_trained(model):
-            warn(f"warning: the {role} is untrained: compiling took the whole time budget; increase the time budget")
 
     checkpoints = {role: checkpoint_in(out / CHECKPOINTS / role, options, warn) for role in ("teacher", "student")}
     try:

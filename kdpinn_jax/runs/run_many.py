@@ -21,7 +21,7 @@ from ..training.members import members, rank, sweep_table
 from ..training.recipes import Recipe, recipe
 from ..training.sweep import Member, sweep
 from .options import Options
-from .run import CHECKPOINTS, Say, checkpoint_in, imitation, network_with, where_interrupted
+from .run import CHECKPOINTS, Say, checkpoint_in, imitation, network_with, stages_with, where_interrupted
 from .search import search
 from .search_plan import Budget, NetworkFamily, SuccessiveHalving
 
@@ -103,7 +103,7 @@ def run_sweep(
             members,
             network=network,
             imitate=imitation(source, chosen) if isinstance(source, Model) else (),
-            stages=chosen.student if is_student else chosen.teacher,
+            stages=stages_with(options, chosen.student if is_student else chosen.teacher),
             chunk=chunk,
             # The same keys as in run, train and distill.
             key=lambda seed: jax.random.split(jax.random.key(seed))[int(is_student)],

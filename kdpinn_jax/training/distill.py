@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import jax
+import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from ..base.types import Device, is_traced
+from ..models.diagnose import took_a_step
 from ..models.model import Model, init_params
-from ..models.report import TrainingInterrupted
+from ..models.report import UNLIMITED, TrainingInterrupted
+from ..models.windows import check_continuation
 from ..pde.networks import MLP
 from ..pde.problem import Problem, Term
 from .checkpoint import Checkpoint, identity
@@ -21,9 +24,11 @@ from .host_loop import HostOptions
 from .monitor import error_monitor
 from .objective import objective
 from .phase import Phase
+from .precision import check_precision
 from .resampling import Sampling
+from .review import final_monitor, reviewed
 from .soft_target import soft_target
-from .stages import LevenbergMarquardt, Stage
+from .stages import LBFGS, LevenbergMarquardt, SSBroyden, Stage
 
 #: Points that concentrate where the residual is large. At first all of them are redrawn and later the oldest fifth,
 #: weighted so that the loss remains an unbiased mean over the domain (docs/training.md).
@@ -41,7 +46,7 @@ def train_teacher(
     key: Array,
     *,
     network: MLP | None = None,
-    stages: Sequence[Stage] = STAGES,
+    stages: Sequence[Stage] | None = None,
     weights: Mapping[str, ArrayLike] | None = None,
     coefficients: Mapping[str, ArrayLike] | None = None,
     terms: Mapping[str, Term] | None = None,
@@ -50,6 +55,7 @@ def train_teacher(
     track_error: bool = False,
     checkpoint: Checkpoint | None = None,
     devices: Sequence[Device] | None = None,
+    dtype: DTypeLike | None = None,
 ) -> Model:
     """Train a network on a PDE: L = Σ_term w_term · mean |r_term|².
 
@@ -57,29 +63,35 @@ def train_teacher(
         problem: the PDE with its conditions.
         key: a JAX random key for initial parameters and points.
         network: default ``problem.teacher``.
-        stages: optimiser stages, in order.
+        stages: optimiser stages, in order, each with its number of steps; None for 400 steps of Levenberg–Marquardt on
+            points where the residual is large, or with a time budget, for as many as it has time for.
         weights: those that differ from the problem's; dynamic, so that ``jax.vmap`` sweeps over them.
         coefficients: those that differ from the problem's; dynamic.
         terms: additional terms by name (measured data, a condition), or replacements of the problem's own.
-        time_budget: as in ``fit``.
+        time_budget: as in ``fit``. The default stages then end when it is spent, or earlier if no step lowers the loss;
+            the last report says which.
         progress: as in ``fit``.
         track_error: whether the history records the relative L2 error on a coarse grid; requires ``problem.reference``.
         checkpoint: as in ``fit``.
         devices: as in ``fit``.
+        dtype: the precision that is intended, ``"float64"`` or ``"float32"``. JAX trains in float64 if it is enabled
+            and in float32 otherwise, which causes a warning unless it is intended.
 
     Returns:
         The model; ``model.training`` reports how each stage ended.
 
     Raises:
-        ValueError: unknown names, as in ``objective``.
+        ValueError: unknown names, as in ``objective``, or only some of the initial conditions continue from a
+            previous window, or JAX computes in another precision.
         TrainingInterrupted: Ctrl-C; ``.model`` is the model so far.
         CheckpointError: as in ``fit``.
         RuntimeError: as in ``fit``.
     """
     key_init, key_fit = jax.random.split(key)
-    phases = teacher_phases(problem, key_fit, network, stages, weights, coefficients, terms)
+    chosen = default_stages(time_budget) if stages is None else stages
+    phases = teacher_phases(problem, key_fit, network, chosen, weights, coefficients, terms)
     options = HostOptions(time_budget, progress, checkpoint=checkpoint, devices=devices)
-    return _train(phases, key_init, key, options, track_error)
+    return _train("train_teacher", phases, key_init, key, options, track_error, dtype)
 
 
 def distill(
@@ -88,7 +100,7 @@ def distill(
     *,
     network: MLP | None = None,
     imitate: Sequence[Stage] = IMITATE,
-    stages: Sequence[Stage] = STAGES,
+    stages: Sequence[Stage] | None = None,
     weights: Mapping[str, ArrayLike] | None = None,
     coefficients: Mapping[str, ArrayLike] | None = None,
     terms: Mapping[str, Term] | None = None,
@@ -97,6 +109,7 @@ def distill(
     track_error: bool = False,
     checkpoint: Checkpoint | None = None,
     devices: Sequence[Device] | None = None,
+    dtype: DTypeLike | None = None,
 ) -> Model:
     """Train a student on its teacher and on the PDE.
 
@@ -116,7 +129,8 @@ def distill(
         key: as in ``train_teacher``.
         network: default ``problem.student``.
         imitate: stages on the soft targets alone; empty for none.
-        stages: stages on the PDE, and on the soft targets if ``weights`` has a nonzero ``"soft_target"``.
+        stages: stages on the PDE, and on the soft targets if ``weights`` has a nonzero ``"soft_target"``; default as in
+            ``train_teacher``.
         weights: as in ``train_teacher``.
         coefficients: as in ``train_teacher``.
         terms: as in ``train_teacher``.
@@ -125,20 +139,37 @@ def distill(
         track_error: as in ``train_teacher``.
         checkpoint: as in ``fit``.
         devices: as in ``fit``.
+        dtype: as in ``train_teacher``.
 
     Returns:
         The student, as ``train_teacher`` returns a teacher.
 
     Raises:
-        ValueError: as in ``train_teacher``.
+        ValueError: as in ``train_teacher``, or the student would imitate a teacher that is untrained or not finite.
         TrainingInterrupted: as in ``train_teacher``.
         CheckpointError: as in ``fit``.
         RuntimeError: as in ``fit``.
     """
     key_init, key_fit = jax.random.split(key)
-    phases = student_phases(teacher, key_fit, network, imitate, stages, weights, coefficients, terms)
+    chosen = default_stages(time_budget) if stages is None else stages
+    phases = student_phases(teacher, key_fit, network, imitate, chosen, weights, coefficients, terms)
     options = HostOptions(time_budget, progress, checkpoint=checkpoint, devices=devices)
-    return _train(phases, key_init, key, options, track_error)
+    return _train("distill", phases, key_init, key, options, track_error, dtype)
+
+
+def default_stages(time_budget: float | None) -> tuple[Stage, ...]:
+    """The default stages of a training, with or without a time budget."""
+    return STAGES if time_budget is None else open_ended(STAGES)
+
+
+def open_ended(stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """The stages, the last one without a limit of its steps.
+
+    Adam keeps its steps, by which its learning rate decays.
+    """
+    if isinstance(stages[-1], LevenbergMarquardt | LBFGS | SSBroyden):
+        return (*stages[:-1], replace(stages[-1], steps=UNLIMITED))
+    return tuple(stages)
 
 
 def teacher_phases(
@@ -151,6 +182,7 @@ def teacher_phases(
     terms: Mapping[str, Term] | None,
 ) -> tuple[Phase, ...]:
     """The plan of ``train_teacher``."""
+    check_continuation(problem, terms or {})
     target = objective(problem, network or problem.teacher, terms=terms, weights=weights, coefficients=coefficients)
     return (Phase(target, tuple(stages), key, 1.0),)
 
@@ -167,8 +199,11 @@ def student_phases(
 ) -> tuple[Phase, ...]:
     """The plan of ``distill``: imitation, if any, and training on the PDE."""
     terms, weights = dict(terms or {}), dict(weights or {})
+    weighted = is_traced(weights.get("soft_target", 0.0)) or weights.get("soft_target", 0.0) != 0.0
+    if "soft_target" not in terms and (imitate or weighted):
+        _check_teacher(teacher)
     target = terms.pop("soft_target", None) or soft_target(teacher)
-    if is_traced(weights.get("soft_target", 0.0)) or weights.get("soft_target", 0.0) != 0.0:
+    if weighted:
         terms["soft_target"] = target
     else:
         weights.pop("soft_target", None)
@@ -183,16 +218,52 @@ def student_phases(
     return Phase(imitation, tuple(imitate), imitation_key, IMITATION_SHARE), physics
 
 
-def _train(phases: Sequence[Phase], key_init: Array, key: Array, options: HostOptions, track_error: bool) -> Model:
+def _check_teacher(teacher: Model) -> None:
+    """Raise ValueError if the teacher has nothing to teach."""
+    if is_traced(teacher):
+        return
+    instead = "train it again, or train the student on the PDE alone (imitate=(), no weight for 'soft_target')"
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(teacher.params)):
+        raise ValueError(f"distill: the teacher's parameters are not finite; {instead}")
+    if teacher.training and not any(map(took_a_step, teacher.training)):
+        raise ValueError(
+            f"distill: the teacher is untrained ({teacher.training[-1].why()}), so its values are those of random "
+            f"parameters; {instead}"
+        )
+
+
+def _limited(phase: Phase) -> Phase:
+    """The phase with the steps of the default stages in place of unlimited ones."""
+    stages = [replace(s, steps=STAGES[-1].steps) if s.steps == UNLIMITED else s for s in phase.stages]  # pyright: ignore
+    return phase._replace(stages=tuple(stages))
+
+
+def _train(
+    caller: str,
+    phases: Sequence[Phase],
+    key_init: Array,
+    key: Array,
+    options: HostOptions,
+    track_error: bool,
+    dtype: DTypeLike | None,
+) -> Model:
     """Train fresh parameters by all phases. ``key`` identifies the training for its checkpoint."""
     target = phases[-1].objective
     params = init_params(target.problem, target.network, key_init)
+    check_precision(params, dtype, caller)
+    traced = is_traced(phases, params)
+    if traced:  # there is no clock
+        phases = [_limited(phase) for phase in phases]
     if track_error:
         options = options._replace(monitor=error_monitor(target))
+    # Before the training, so that a reference that fails does not cost its result.
+    monitor = None if traced else options.monitor or final_monitor(target)
     try:
         fitted = optimise(phases, params, options, lambda: identity(phases, key))
     except TrainingInterrupted as interrupted:
         fitted = interrupted.fit
         interrupted.model = Model(target.problem, target.network, fitted.params, target.coefficients, fitted.stages)
         raise
+    if not traced:
+        fitted = reviewed(phases, fitted, monitor)
     return Model(target.problem, target.network, fitted.params, target.coefficients, fitted.stages)

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
+from ..models.report import UNLIMITED
+
 
 class Progress:
     """A progress bar.
@@ -49,7 +51,7 @@ class Progress:
         """Show a new stage in place of the previous one."""
         if self._task is not None:
             self._bar.remove_task(self._task)
-        self._task = self._bar.add_task(title, total=steps, numbers="")
+        self._task = self._bar.add_task(title, total=steps if steps < UNLIMITED else None, numbers="")
 
     def update(self, step: int, numbers: Mapping[str, float]) -> None:
         """Show the number of steps, the loss and, if it is monitored, the relative L2 error."""

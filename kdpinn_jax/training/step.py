@@ -114,7 +114,7 @@ def advance(
 
 def fresh_loss(objective: Objective, params: Params, key: Array) -> Float[Array, ""]:
     """The loss at evenly drawn points that training did not see."""
-    rows = _sample(objective, jax.random.fold_in(key, 1)).rows
+    rows = compiled_sample(objective, jax.random.fold_in(key, 1)).rows
     problem, network, coefficients = objective.problem, objective.network, objective.coefficients
     term_losses = {
         name: mean_square_at(problem, network, term, params, coefficients, rows[name])
@@ -123,4 +123,4 @@ def fresh_loss(objective: Objective, params: Params, key: Array) -> Float[Array,
     return weighted_sum(objective, term_losses)
 
 
-_sample = jax.jit(sample)
+compiled_sample = jax.jit(sample)

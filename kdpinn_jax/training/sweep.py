@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from ..base.types import Device, Params
 from ..models.model import Model
@@ -18,11 +18,12 @@ from ..pde.networks import MLP
 from ..pde.problem import Problem, Term
 from .batch import BatchRunner, member_mesh
 from .checkpoint import Checkpoint, digest, identity, open_journal
-from .distill import IMITATE, STAGES, student_phases, teacher_phases
+from .distill import IMITATE, default_stages, student_phases, teacher_phases
 from .fit import check_arguments
 from .host_loop import HostOptions, run_phases
 from .objective import Objective
 from .phase import Phase
+from .precision import check_precision
 from .stages import Stage
 
 #: The number of members that a GPU or TPU trains at a time. A CPU core trains one, whose working set fits its cache.
@@ -58,7 +59,7 @@ def sweep(
     *,
     network: MLP | None = None,
     imitate: Sequence[Stage] = IMITATE,
-    stages: Sequence[Stage] = STAGES,
+    stages: Sequence[Stage] | None = None,
     terms: Mapping[str, Term] | None = None,
     chunk: int | None = None,
     devices: Sequence[Device] | None = None,
@@ -66,6 +67,7 @@ def sweep(
     time_budget: float | None = None,
     progress: bool | None = None,
     checkpoint: Checkpoint | None = None,
+    dtype: DTypeLike | None = None,
 ) -> tuple[Model, ...]:
     """Train many members together. Each gets the results of a separate training, up to rounding.
 
@@ -79,7 +81,7 @@ def sweep(
         members: e.g. ``kd.members(problem, seed=range(16))``.
         network: default network of all members.
         imitate: as in ``distill``.
-        stages: default stages of all members.
+        stages: default stages of all members; None as in ``train_teacher``.
         terms: as in ``train_teacher``.
         chunk: the number of members in a device's working memory; default 1 on a CPU, 64 on other devices.
         devices: default all devices of all processes. After ``jax.distributed.initialize()`` every process must call
@@ -88,6 +90,7 @@ def sweep(
         time_budget: wall-clock seconds for all members, divided among the groups by their size.
         progress: as in ``fit``.
         checkpoint: as in ``fit``; each group has its own subfolder.
+        dtype: as in ``train_teacher``.
 
     Returns:
         The models, in the order of the members. The times in their reports are those of their whole group.
@@ -104,6 +107,7 @@ def sweep(
         raise ValueError(f"sweep: chunk={chunk} must be at least 1")
     mesh = member_mesh(jax.devices() if devices is None else devices)
     runner = BatchRunner(mesh, chunk or (1 if mesh.devices.flat[0].platform == "cpu" else CHUNK))
+    stages = default_stages(time_budget) if stages is None else stages
     groups: dict[Any, list[int]] = {}
     plans: list[_Plan] = []
     for i, member in enumerate(members):
@@ -115,7 +119,9 @@ def sweep(
     for number, group in enumerate(groups.values()):
         folder = checkpoint and replace(checkpoint, folder=Path(checkpoint.folder) / f"group-{number}")
         budget = time_budget and time_budget * len(group) / len(members)
-        trained = _train_group(runner, [plans[i] for i in group], HostOptions(budget, progress, checkpoint=folder))
+        trained = _train_group(
+            runner, [plans[i] for i in group], HostOptions(budget, progress, checkpoint=folder), dtype
+        )
         models |= dict(zip(group, trained, strict=True))
     return tuple(models[i] for i in range(len(members)))
 
@@ -157,7 +163,9 @@ def _plan(
     return _Plan(key, key_init, phases, member.start)
 
 
-def _train_group(runner: BatchRunner, plans: Sequence[_Plan], options: HostOptions) -> list[Model]:
+def _train_group(
+    runner: BatchRunner, plans: Sequence[_Plan], options: HostOptions, dtype: DTypeLike | None
+) -> list[Model]:
     """The models of members that differ only in numbers."""
     # The number of members must be a multiple of the number of devices, so the last one may be trained several times.
     padded = [*plans, *[plans[-1]] * (-len(plans) % runner.mesh.size)]
@@ -169,6 +177,7 @@ def _train_group(runner: BatchRunner, plans: Sequence[_Plan], options: HostOptio
     ) as journal:
         if starts[0] is None:
             params = runner.init(phases[-1].objective, jnp.stack([plan.key_init for plan in padded]))
+            check_precision(params, dtype, "sweep")
         else:
             params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
         fitted = run_phases(runner, phases, params, options, journal)

@@ -1,0 +1,124 @@
+"""What a training reached: its error against the reference, and each term at points that training did not see."""
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from ..base.types import Coefficients, Params
+from ..models.report import Fit, TermReport
+from ..pde.problem import Problem, Term
+from .monitor import Monitor, error_monitor
+from .objective import Objective
+from .phase import Phase
+from .resampling import Sampling
+from .residuals import mean_square_at
+from .step import compiled_sample
+
+#: A condition whose values are smaller than this fraction of the field's sets the field to zero.
+ZERO = 1e-2
+#: The distance of a point from a face, relative to the extent of the domain, that is rounding.
+_ROUNDING = 1e-6
+
+
+def final_monitor(objective: Objective) -> Monitor | None:
+    """The error monitor of a training that is not monitored; None if the reference may solve another problem.
+
+    The reference belongs to the problem's own residuals. It is unknown whether it solves the problem in which one of
+    them is replaced, such as the initial value of a later time window.
+    """
+    problem = objective.problem
+    if any(term.residual is not objective.terms.get(name, term).residual for name, term in problem.terms.items()):
+        return None
+    try:
+        return error_monitor(objective)
+    except ValueError:  # the reference is undefined at these coefficients, which training does not require
+        return None
+
+
+def reviewed(phases: Sequence[Phase], fit: Fit, monitor: Monitor | None) -> Fit:
+    """The fit with the terms and the error in the report of its last stage.
+
+    Args:
+        phases: the phases of the training.
+        fit: its result.
+        monitor: params -> relative L2 error, or None.
+    """
+    last = fit.stages[-1]
+    error = float(monitor(fit.params)) if monitor else math.nan
+    # A time budget may have ended the training in an earlier phase, which has other terms.
+    phase = next((phase for phase in reversed(phases) if set(phase.objective.terms) <= set(last.history)), phases[-1])
+    terms = term_reports(phase.objective, fit.params, phase.stages[-1].sampling)
+    return fit._replace(stages=(*fit.stages[:-1], replace(last, terms=terms, relative_l2=error)))
+
+
+def term_reports(objective: Objective, params: Params, sampling: Sampling) -> dict[str, TermReport]:
+    """How each term of an objective ended."""
+    rows = compiled_sample(objective, jax.random.key(0)).rows
+    d = len(objective.problem.axes)
+    return {
+        name: TermReport(
+            weight=float(jnp.asarray(objective.weights[name])),
+            points=term.count,
+            rms=_rms(objective, params, term, rows[name]),
+            scale=_condition_scale(objective, params, term, rows[name]),
+            measured=rows[name].shape[1] > d,
+            adaptive=name in sampling.adaptive,
+        )
+        for name, term in objective.terms.items()
+    }
+
+
+def _rms(objective: Objective, params: Params, term: Term, rows: Array) -> float:
+    square = mean_square_at(objective.problem, objective.network, term, params, objective.coefficients, rows)
+    return math.sqrt(square)
+
+
+def _condition_scale(objective: Objective, params: Params, term: Term, rows: Array) -> float:
+    """The size of what a condition prescribes; NaN if the term is no condition.
+
+    The residual of the zero field is the prescribed value. If that is zero, as for u = 0 on a wall, the size is that of
+    the constrained quantity inside the domain, where the same residual is the quantity less the continued value.
+    """
+    problem = objective.problem
+    if rows.shape[1] > len(problem.axes) or not _lies_on_faces(problem, np.asarray(rows)):
+        return math.nan
+
+    def prescribed(rows: Array) -> float:
+        return math.sqrt(_zero_field_square(problem, term, objective.coefficients, rows))
+
+    inside = jnp.asarray(_points_inside(problem, len(rows)), rows.dtype)
+    quantity = _rms(objective, params, term, inside) + prescribed(inside)
+    value = prescribed(rows)
+    return value if not value < ZERO * quantity else quantity
+
+
+def _lies_on_faces(problem: Problem, z: np.ndarray) -> bool:
+    """Whether all points lie on faces of the domain or in one plane, so that they are those of a condition."""
+    lower, upper = np.asarray(problem.lower), np.asarray(problem.upper)
+    near = _ROUNDING * (upper - lower)
+    on_face = (np.abs(z - lower) <= near) | (np.abs(z - upper) <= near)
+    return bool(np.all(on_face.any(axis=1)) or np.any(np.ptp(z, axis=0) <= near))
+
+
+def _points_inside(problem: Problem, n: int) -> Float[np.ndarray, "n d"]:
+    return np.random.default_rng(0).uniform(problem.lower, problem.upper, (n, len(problem.axes)))
+
+
+@functools.partial(jax.jit, static_argnames=("problem",))
+def _zero_field_square(
+    problem: Problem, term: Term, coefficients: Coefficients, rows: Float[Array, "n columns"]
+) -> Float[Array, ""]:
+    """The mean square of a term's residual for the field u = 0."""
+
+    def zero(z: Float[Array, " d"]) -> Float[Array, " m"]:
+        return jnp.zeros(len(problem.fields), z.dtype)
+
+    residuals = jax.vmap(lambda row: term.residual(zero, row, coefficients))(rows)
+    return jnp.mean(jnp.sum(residuals**2, axis=-1))
