@@ -113,6 +113,8 @@ def check_equation(problem: Problem, definition: Problem) -> None:
             f"the bound holds on the domain {definition.lower} to {definition.upper}, not {problem.lower} to "
             f"{problem.upper}"
         )
+    if problem.inside is not None:
+        raise NoBound(f"the bound holds on the whole box {definition.lower} to {definition.upper}, not a part of it")
     # Terms are compared by identity, which ``with_conditions`` and ``load`` preserve.
     names = {*problem.terms, *definition.terms}
     if changed := sorted(name for name in names if problem.terms.get(name) is not definition.terms.get(name)):

@@ -3,6 +3,7 @@
 All designs are written in JAX, so that a whole training can be vmapped over keys.
 """
 
+import functools
 from collections.abc import Callable, Collection, Sequence
 from typing import Literal
 
@@ -18,6 +19,10 @@ Design = Literal["uniform", "latin_hypercube", "sobol"]
 
 #: The bits of a Sobol point. The random shift flips bits, so all 32 are needed.
 _SOBOL_BITS = 32
+#: Up to this number, the faces of a box are boxes themselves. More of them would take long to compile.
+_MOST_BOXES = 16
+#: The largest dimension for which SciPy has a Sobol sequence (Joe & Kuo 2008).
+MOST_SOBOL_AXES = 21201
 
 
 def _uniform(key: Array, n: int, d: int) -> Array:
@@ -64,7 +69,8 @@ def box(
         ``(key, n) -> (n, d)``.
 
     Raises:
-        ValueError: the lengths differ, an upper end is less than its lower end, or the design is unknown.
+        ValueError: the lengths differ, an upper end is less than its lower end, the design is unknown, or there are
+            more axes than Sobol sequences.
     """
     lower, upper = tuple(map(float, lower)), tuple(map(float, upper))
     if len(lower) != len(upper) or not lower:
@@ -73,6 +79,11 @@ def box(
         raise ValueError(f"box: lower={lower} must not exceed upper={upper} on any axis; swap the ends")
     if design not in _DESIGNS:
         raise ValueError(f"box: design={design!r} is unknown; use one of {', '.join(_DESIGNS)}")
+    if design == "sobol" and len(lower) > MOST_SOBOL_AXES:
+        raise ValueError(
+            f"box: design='sobol' has at most {MOST_SOBOL_AXES} axes, and the box has {len(lower)}; use "
+            "design='latin_hypercube' or 'uniform'"
+        )
 
     def sample(key: Array, n: int) -> Float[Array, "n d"]:
         unit = _DESIGNS[design](key, n, len(lower))
@@ -98,6 +109,9 @@ def faces(lower: Sequence[float], upper: Sequence[float], axes: Sequence[int], d
     Returns:
         ``(key, n) -> (n, d)``, with n divided evenly among the faces.
     """
+    if 2 * len(axes) > _MOST_BOXES:
+        ends = np.asarray([lower, upper], np.float64)
+        return functools.partial(_sample_faces, box(lower, upper, design), ends, np.asarray(axes))
     ends = []
     for axis in axes:
         for end in (lower[axis], upper[axis]):
@@ -105,6 +119,14 @@ def faces(lower: Sequence[float], upper: Sequence[float], axes: Sequence[int], d
             low[axis] = high[axis] = end
             ends.append(box(low, high, design))
     return union(*ends)
+
+
+def _sample_faces(whole: Sampler, ends: np.ndarray, axes: np.ndarray, key: Array, n: int) -> Float[Array, "n d"]:
+    """The points of the whole box, moved to one face after the other."""
+    z = whole(key, n)
+    face = np.arange(n) * 2 * len(axes) // n
+    axis = axes[face // 2]
+    return z.at[np.arange(n), axis].set(jnp.asarray(ends[face % 2, axis], z.dtype))
 
 
 def union(*samplers: Sampler) -> Sampler:

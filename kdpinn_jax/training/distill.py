@@ -63,7 +63,7 @@ def train_teacher(
         terms: additional terms by name (measured data, a condition), or replacements of the problem's own.
         time_budget: as in ``fit``.
         progress: as in ``fit``.
-        track_error: whether the history records the relative L2 error on a coarse grid; requires ``problem.reference``.
+        track_error: whether the history records the relative L2 error at 1024 points; requires ``problem.reference``.
         checkpoint: as in ``fit``.
         devices: as in ``fit``.
 

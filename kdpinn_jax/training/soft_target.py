@@ -14,8 +14,9 @@ from jaxtyping import Float
 
 from ..base.types import Coefficients, Field, Residual, Sampler, is_traced
 from ..models.model import Model
+from ..pde.inside import restrict
 from ..pde.problem import Problem, Term
-from ..pde.sampling import box
+from ..pde.sampling import MOST_SOBOL_AXES, box
 
 
 def gaussian_kl(
@@ -47,7 +48,12 @@ def gaussian_kl(
 
 @functools.cache
 def _domain(problem: Problem) -> Sampler:
-    return box(problem.lower, problem.upper, logarithmic=problem.logarithmic)
+    design = "sobol" if len(problem.axes) <= MOST_SOBOL_AXES else "latin_hypercube"
+    whole = box(problem.lower, problem.upper, design, logarithmic=problem.logarithmic)
+    if problem.inside is None:
+        return whole
+    inside, d = problem.inside, problem.coordinates
+    return restrict(whole, lambda z: inside(z[:d]))
 
 
 # The cached factories return the same function for the same arguments, so that teachers of one shape share a program.
@@ -105,7 +111,8 @@ def soft_target(
         temperature: τ, dimensionless; it scales both σ.
         sobolev: the weight of the first derivatives of u_T along every axis, each multiplied by the extent of the
             domain along that axis (Czarnecki et al. 2017); 0 leaves them out.
-        sample: a sampler of the distillation points; default the box of the domain.
+        sample: a sampler of the distillation points; default the box of the domain, restricted to
+            ``problem.inside``.
         count: the number of distillation points.
 
     Raises:
