@@ -42,6 +42,7 @@ from .pde.derivatives import two_derivatives as two_derivatives
 from .pde.derivatives import two_derivatives_along as two_derivatives_along
 from .pde.embedding import periodic_embedding as periodic_embedding
 from .pde.embedding import scale_to_unit as scale_to_unit
+from .pde.inside import restrict as restrict
 from .pde.networks import MLP as MLP
 from .pde.networks import count_parameters as count_parameters
 from .pde.parametric import parametric as parametric

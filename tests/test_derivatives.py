@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 
 import kdpinn_jax as kd
+from kdpinn_jax.pde.derivatives import MOST_UNROLLED
 
 numbers = st.floats(-3, 3, width=32)
 points = st.tuples(numbers, numbers).map(np.array)
@@ -100,3 +101,15 @@ def test_two_derivatives_along_equals_two_derivatives_on_each_axis():
     for i, axis in enumerate((2, 0)):
         for row, expected in zip((value, slopes[i], curvatures[i]), kd.two_derivatives(u, z, axis), strict=True):
             np.testing.assert_allclose(row, expected, rtol=1e-14)
+
+
+def test_laplacian_and_divergence_of_many_axes():
+    """They are one batch there: Δ Σ aᵢ zᵢ³ = 6 Σ aᵢ zᵢ, and ∇·(aᵢ zᵢ²) = 2 Σ aᵢ zᵢ."""
+    d = MOST_UNROLLED + 3
+    a, z = np.arange(1.0, d + 1), np.linspace(-1, 2, d)
+    axes = tuple(range(1, d))
+    total = np.sum((a * z)[1:])
+    laplacian = kd.laplacian(lambda z: jnp.stack([a @ z**3, z[0]]), axes)(jnp.asarray(z))
+    np.testing.assert_allclose(laplacian, [6 * total, 0], rtol=1e-13)
+    divergence = kd.divergence(lambda z: (a * z**2)[1:], axes)(jnp.asarray(z))
+    np.testing.assert_allclose(divergence, [2 * total], rtol=1e-13)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import kdpinn_jax as kd
-from kdpinn_jax.models.grids import COARSE, GRID, grid, reference_values
+from kdpinn_jax.evaluation import correction
+from kdpinn_jax.models.grids import COARSE, GRID, domain_points, grid, low_discrepancy, reference_values
 from kdpinn_jax.models.metrics import compute_errors
 from kdpinn_jax.training.monitor import error_monitor
 
@@ -123,6 +124,8 @@ def test_without_a_reference(model, heat):
     assert (metrics.quantity, metrics.errors, metrics.extrapolation) == ("", {}, {})
     assert set(metrics.residuals) == {"residual", "initial", "boundary"}
     assert metrics.as_dict()["fields"] == {}
+    with pytest.raises(ValueError, match="no errors, because the problem has no reference"):
+        _ = metrics.relative_l2
     with pytest.raises(ValueError, match="'heat' has no reference"):
         reference_values(replace(heat, reference=None), {"alpha": 0.1}, np.zeros((1, 2)))
 
@@ -133,6 +136,94 @@ def test_a_reference_that_is_nan_outside_the_domain(model, heat):
     metrics = kd.evaluate(replace(model, problem=replace(heat, reference=reference)), predict=exact)
     assert metrics.extrapolation == {}
     assert metrics.max_error < 1e-14
+
+
+def in_disc(z):
+    return (z[0] - 0.5) ** 2 + (z[1] - 0.5) ** 2 < 0.04
+
+
+def test_a_domain_within_its_box(model, heat):
+    """Only the points inside count, so that a reference that is infinite outside is no error."""
+    reference = lambda c: lambda z: jnp.where(in_disc(z), heat.reference(c)(z), jnp.inf)
+    disc = replace(model, problem=replace(heat, reference=reference, inside=in_disc))
+    evaluated = []
+
+    def predict(z):
+        evaluated.append(np.asarray(z))
+        return exact(z) + 0.25
+
+    metrics = kd.evaluate(disc, predict=predict)
+    assert metrics.rmse == pytest.approx(0.25, rel=1e-12)
+    assert (metrics.extrapolation, metrics.excluded) == ({}, 0)
+    (z,) = evaluated
+    assert ((z - 0.5) ** 2).sum(axis=1).max() < 0.04
+    assert len(z) == pytest.approx(0.04 * np.pi * GRID[2] ** 2, rel=0.05)
+    monitor = error_monitor(kd.objective(disc.problem))
+    assert np.isfinite(monitor(model.params))
+    assert kd.true_error(disc, correction.NORM) < 10
+
+
+def test_points_at_which_the_reference_is_not_finite_are_left_out(model, heat):
+    pole = lambda c: lambda z: jnp.where(z[1:] > 0.895, jnp.nan, heat.reference(c)(z))
+    metrics = kd.evaluate(replace(model, problem=replace(heat, reference=pole)), predict=lambda z: exact(z) + 0.25)
+    assert metrics.excluded == 11 * 101  # x = 0.9, 0.91, … 1
+    assert metrics.rmse == pytest.approx(0.25, rel=1e-12)
+    assert kd.Metrics.from_dict(json.loads(json.dumps(metrics.as_dict()))) == metrics
+    nowhere = replace(model, problem=replace(heat, reference=lambda c: lambda z: z[:1] * jnp.nan))
+    with pytest.raises(ValueError, match="finite at none of 10201 points"):
+        kd.evaluate(nowhere)
+    with pytest.raises(ValueError, match="finite at none of 1024 points"):
+        error_monitor(kd.objective(nowhere.problem))
+
+
+def test_a_small_domain_is_sampled_by_more_points(heat):
+    small = replace(heat, inside=lambda z: (jnp.abs(z - 0.5105) < 0.004).all())  # between the points of the grid
+    z, _ = domain_points(small)
+    assert len(z) >= 20
+    assert np.abs(z - 0.5105).max() < 0.004
+    with pytest.raises(ValueError, match="inside holds at none of"):
+        domain_points(replace(heat, inside=lambda z: z[0] > 2))
+
+
+@pytest.mark.parametrize(
+    ("inside", "message"),
+    [
+        (lambda z: z[:1] > 0, r"returns shape \(1,\) of bool"),
+        (lambda z: z[0], "of float64"),
+        (lambda z: z[0] > 0 and z[1] > 0, "cannot be traced"),
+        (lambda t, x: t > 0, "fails at a point"),
+        (lambda z: None, "of NoneType"),
+    ],
+)
+def test_a_predicate_must_return_one_bool(heat, inside, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        replace(heat, inside=inside)
+    assert "\n" not in str(caught.value)
+
+
+def test_many_dimensions(untrained):
+    """The number of points does not grow with the dimension: the norm of Π (1 + aᵢ zᵢ) is that of its factors."""
+    d = 40
+    a = jnp.arange(1, d + 1) / d**2
+    problem = kd.Problem(
+        name="product",
+        axes=tuple(f"x{i}" for i in range(d)),
+        fields=("u",),
+        lower=(0,) * d,
+        upper=(1,) * d,
+        terms={"residual": kd.Term(kd.box((0,) * d, (1,) * d), lambda u, z, c: kd.laplacian(u, tuple(range(d)))(z), 8)},
+        reference=lambda c: lambda z: jnp.prod(1 + a * z, keepdims=True),
+    )
+    metrics = kd.evaluate(untrained(problem, 0, kd.MLP((3,))), predict=lambda z: np.zeros((len(z), 1)))
+    assert metrics.rmse == pytest.approx(np.sqrt(np.prod(1 + a + a**2 / 3)), rel=1e-3)
+    assert metrics.relative_l2 == pytest.approx(1.0)
+    assert error_monitor(kd.objective(problem)) is not None
+
+
+def test_the_relative_error_of_a_zero_reference_is_infinite(heat):
+    zero, one = np.zeros((3, 1)), np.ones((3, 1))
+    assert compute_errors(heat, one, zero)["u"].relative_l2 == np.inf
+    assert compute_errors(heat, zero, zero)["u"].relative_l2 == 0
 
 
 def test_the_reference_is_float64_if_jax_uses_float32(heat, untrained, float32):
@@ -146,7 +237,7 @@ def test_the_reference_is_float64_if_jax_uses_float32(heat, untrained, float32):
 
 def test_monitor(model, heat):
     monitor = error_monitor(kd.objective(heat))
-    z = grid((0, 0), (1, 1), COARSE[2])
+    z = low_discrepancy((0.0, 0.0), (1.0, 1.0), COARSE)
     expected = np.linalg.norm(np.asarray(model(z)) - exact(z)) / np.linalg.norm(exact(z))
     assert float(monitor(model.params)) == pytest.approx(expected, rel=1e-10)
     assert error_monitor(kd.objective(replace(heat, reference=None))) is None

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import matplotlib.image
 import numpy as np
 import pytest
@@ -42,6 +43,34 @@ def test_the_error_of_a_vector_is_the_length_of_its_error(tmp_path, monkeypatch)
     speed = drawn["reference"]
     assert speed.max() > 0.1
     np.testing.assert_allclose(drawn["model"], 2 * speed, rtol=1e-12)
+
+
+def test_more_coordinates_are_drawn_in_a_plane(tmp_path, monkeypatch):
+    """Time is at its end, other coordinates are at their middle, and points outside the domain stay empty."""
+    drawn, draw_row = {}, plots._row
+
+    def recording_row(figure, panels, values, *args, **options):
+        drawn.update(values)
+        draw_row(figure, panels, values, *args, **options)
+
+    monkeypatch.setattr(plots, "_row", recording_row)
+    problem = kd.Problem(
+        name="four",
+        axes=("t", "x", "y", "z"),
+        fields=("u",),
+        lower=(0, 0, 0, 0),
+        upper=(2, 1, 1, 4),
+        terms={"residual": kd.Term(kd.box((0,) * 4, (2, 1, 1, 4)), kd.dirichlet(0.0), count=4)},
+        reference=lambda c: lambda z: jnp.stack([z[0] + 10 * z[3] + z[1]]) / jnp.where(z[1] < z[2], 1, 0),
+        inside=lambda z: z[1] < z[2],
+    )
+    plots.solution({"model": untrained(problem)}, tmp_path / "p.png")
+    reference = drawn["reference"].reshape(plots._RESOLUTION, -1)
+    x = np.linspace(0, 1, plots._RESOLUTION)
+    outside = x[:, None] >= x[None, :]
+    np.testing.assert_array_equal(np.isnan(reference), outside)
+    np.testing.assert_allclose(reference[~outside], np.broadcast_to(22 + x[:, None], outside.shape)[~outside])
+    assert matplotlib.image.imread(tmp_path / "p.png").shape[0] > 100
 
 
 def test_solution_of_one_input_without_a_reference(tmp_path, decay):

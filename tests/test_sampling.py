@@ -234,3 +234,39 @@ def test_invalid_arguments(decay, unchecked):
     stage = kd.Adam(1, sampling=kd.Sampling(every=1, adaptive=("residul",)))
     with pytest.raises(ValueError, match="'residul' is unknown; did you mean 'residual'"):
         kd.fit(target, params, jax.random.key(0), (stage,))
+
+
+def test_many_dimensions():
+    """Up to SciPy's limit each axis is balanced; beyond it the error names the other designs."""
+    z = np.asarray(kd.box((0,) * 100, (1,) * 100)(jax.random.key(0), 64))
+    assert (np.sort((z * 64).astype(int), axis=0) == np.arange(64)[:, None]).all()
+    assert kd.box((0,) * 21201, (1,) * 21201)(jax.random.key(0), 2).shape == (2, 21201)
+    with pytest.raises(ValueError, match="design='sobol' has at most 21201 axes, and the box has 21202"):
+        kd.box((0,) * 21202, (1,) * 21202)
+
+
+def test_many_faces():
+    """Each of 40 faces has its share of the points, which are even along the other axes."""
+    z = np.asarray(kd.faces((0,) * 20, (2,) * 20, axes=range(20))(jax.random.key(0), 400))
+    on_face = np.stack([z == 0, z == 2], axis=-1).reshape(400, 40)
+    np.testing.assert_array_equal(on_face.sum(axis=0), 10)
+    np.testing.assert_array_equal(on_face.sum(axis=1), 1)
+
+
+def test_restrict():
+    """The points of a disc are as even as those of its square, and each of two faces keeps its share."""
+    in_disc = lambda z: z[0] ** 2 + z[1] ** 2 < 1
+    sample = kd.restrict(kd.box((-1, -1), (1, 1)), in_disc)
+    z = np.asarray(jax.jit(sample, static_argnums=1)(jax.random.key(1), 2000))
+    assert z.shape == (2000, 2)
+    assert (z**2).sum(axis=1).max() < 1
+    assert np.mean(z**2) == pytest.approx(0.25, rel=0.02)
+    assert len(np.unique(z, axis=0)) == 2000
+    sides = kd.restrict(kd.faces((-1, -1), (1, 1), axes=(0,)), lambda z: z[1] > 0.5)
+    z = np.asarray(sides(jax.random.key(0), 100))
+    assert z[:, 1].min() > 0.5
+    assert (z[:, 0] == 1).sum() == pytest.approx(50, abs=5)
+    with pytest.raises(ValueError, match=r"inside holds at 0\.00% of 4096 points"):
+        kd.restrict(kd.box((-1, -1), (1, 1)), lambda z: z[0] > 2)
+    with pytest.raises(ValueError, match="restrict: inside returns shape"):
+        kd.restrict(kd.box((-1, -1), (1, 1)), lambda z: z > 0)

@@ -211,3 +211,12 @@ def test_huber_up_to_delta_and_beyond():
     np.testing.assert_array_equal(residual(r), r)  # unchanged to the last bit
     np.testing.assert_array_equal(jnp.diagonal(jax.jacfwd(residual)(r)), np.ones(5))
     np.testing.assert_allclose(residual(jnp.array([2.0, -2.0])), [np.sqrt(1.75), -np.sqrt(1.75)], rtol=1e-14)
+
+
+def test_imitation_points_lie_inside_the_domain(heat, untrained):
+    """Also for a family, whose coefficients the predicate does not see."""
+    problem = replace(heat, inside=lambda z: z[0] + z[1] < 1)
+    for teacher in (untrained(problem), untrained(kd.parametric(problem, alpha=(0.1, 0.2)))):
+        rows = np.asarray(kd.soft_target(teacher).sample(jax.random.key(0), 500))
+        assert len(rows) == 500
+        assert rows[:, :2].sum(axis=1).max() < 1

@@ -101,6 +101,8 @@ def of_errors(model: "Model", metrics: Mapping[str, "Metrics"]) -> str:
             lines.append(
                 f"{title:18} {coefficients:9} relative L2 {e.relative_l2:.2e}  RMSE {e.rmse:.2e}  max {e.max_error:.2e}"
             )
+    if own.excluded:
+        lines.append(f"{'left out':18} {own.excluded} points at which the reference is not finite")
     for name, size in own.residuals.items():
         lines.append(f"{'residual':18} {name:15} RMS {size:.2e}")
     return "\n".join(lines)

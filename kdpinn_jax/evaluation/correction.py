@@ -13,6 +13,7 @@ from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
 
 from ..base.types import Coefficients, Field, Params
+from ..models.grids import domain_points
 from ..models.model import Model, init_params, network_field
 from ..pde.networks import MLP
 from ..pde.problem import Problem
@@ -38,19 +39,23 @@ NETWORK = MLP((20, 20, 20))
 #: wrong: 0.04 times the error for allen_cahn, where the estimate is a twelfth of the error. ``estimate`` reports when
 #: this limit applies.
 LARGEST_RATIO = 0.5
+#: Cells per axis, by the number of axes, at whose centres the norm is taken.
+CELLS = {1: 500, 2: 100, 3: 32}
 
 
-def _cell_centres(problem: Problem) -> np.ndarray:
-    """The centres of equal cells along all axes, as a single time: (1, n, d)."""
-    per_axis = {1: 500, 2: 100, 3: 32}.get(len(problem.axes), 10)
-    cells = (np.arange(per_axis) + 0.5) / per_axis
+def _samples(problem: Problem) -> np.ndarray:
+    """The centres of equal cells, or the low-discrepancy points of more than three axes: (1, n, d)."""
+    d = len(problem.axes)
+    if d not in CELLS or problem.inside is not None:
+        return domain_points(problem)[0][None]
+    cells = (np.arange(CELLS[d]) + 0.5) / CELLS[d]
     axes = [a + (b - a) * cells for a, b in zip(problem.lower, problem.upper, strict=True)]
-    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(1, -1, len(axes))
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(1, -1, d)
 
 
 NORM = Norm(
     "root mean square of |e| over the domain",
-    samples=_cell_centres,
+    samples=_samples,
     size=lambda e: float(np.sqrt(np.mean(e**2))),
 )
 

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import numpy as np
+
 from ..models.grids import reference_values
 from ..models.model import Model
 from . import correction
@@ -54,12 +56,23 @@ def error_estimate(model: Model, *, teacher: Model | None = None, method: Kind =
 def true_error(model: Model, norm: Norm) -> float:
     """‖û − u‖ in the norm of an ``ErrorEstimate``, from the problem's reference.
 
+    In a norm without time, samples at which the reference is not finite are left out.
+
     Raises:
-        ValueError: the problem has no reference.
+        ValueError: the problem has no reference, or it is not finite at a sample of a norm with time or at all samples.
     """
     z = norm.samples(model.problem)
     exact = reference_values(model.problem, scalar_coefficients(model), z.reshape(-1, z.shape[-1]))
-    return norm.size(pointwise_error(model, z, exact.reshape(*z.shape[:2], -1)))
+    exact = exact.reshape(*z.shape[:2], -1)
+    finite = np.isfinite(exact).all(axis=-1)
+    if not finite.all():
+        if len(z) > 1 or not finite.any():
+            raise ValueError(
+                f"true_error: the reference of {model.problem.name!r} is not finite at {np.sum(~finite)} of "
+                f"{finite.size} samples of the norm; exclude them by Problem(inside=...)"
+            )
+        z, exact = z[finite][None], exact[finite][None]
+    return norm.size(pointwise_error(model, z, exact))
 
 
 def _estimate_alone(model: Model, method: Kind) -> ErrorEstimate:

@@ -114,6 +114,8 @@ def check_equation(problem: Problem, definition: Problem) -> None:
             f"the bound holds on the domain {definition.lower} to {definition.upper}, not {problem.lower} to "
             f"{problem.upper}"
         )
+    if problem.inside is not None:
+        raise NoBound(f"the bound holds on the whole box {definition.lower} to {definition.upper}, not a part of it")
     own, known = (_term_fingerprints(problem), _term_fingerprints(definition))
     if changed := sorted(name for name in {*own, *known} if own.get(name) != known.get(name)):
         raise NoBound(f"the bound is derived for {definition.name!r}, and this problem has other terms: {changed}")

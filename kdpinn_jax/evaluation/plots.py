@@ -1,7 +1,7 @@
 """Pictures: solutions next to their reference with their errors, histories, sweeps, and Pareto fronts."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from ..models.grids import grid, reference_values
 from ..models.metrics import Metrics, headline
 from ..models.model import Model
 from ..models.report import StageReport
+from ..pde.inside import holds
 from ..pde.problem import Problem
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 #: Points per axis of a picture, and its dots per inch.
 _RESOLUTION = 161
 _DPI = 130
+#: Names of a time axis.
+_TIME = {"t", "time", "tau", "τ"}
 
 
 def solution(
@@ -28,9 +31,10 @@ def solution(
 ) -> None:
     """Draw the reference and the models on one colour scale, and the models' errors on another one below.
 
-    One coordinate gives a line, two give a heat map over the domain, and three (t, x, y) a heat map at the final time.
-    A parametric family is drawn at the middle of its ranges. The headline quantity is drawn, or its length if it is a
-    vector. Without a reference only the models are drawn.
+    One coordinate gives a line and two give a heat map over the domain. More give a heat map over the first two
+    coordinates of space, at the final time and at the middle of all other axes. A parametric family is drawn at the
+    middle of its ranges. The headline quantity is drawn, or its length if it is a vector. Without a reference only the
+    models are drawn. Points outside ``problem.inside`` stay empty.
 
     Args:
         models: ``{title: model}``, all of one problem.
@@ -38,19 +42,24 @@ def solution(
         metrics: ``{title: metrics}``, for the relative L2 error in the titles.
 
     Raises:
-        ValueError: no models, or a problem with more than three coordinates.
+        ValueError: no models, or ``problem.inside`` holds nowhere in the picture.
     """
     if not models:
         raise ValueError("plots.solution: models is empty; give at least one")
     first = next(iter(models.values()))
-    problem, d = first.problem, first.problem.coordinates
-    if d > 3:
-        raise ValueError(f"plots.solution: problem {problem.name!r} has {d} coordinates; at most three can be drawn")
+    problem = first.problem
     z, axes = _picture_grid(problem)
-    values = {title: np.asarray(model(z), np.float64) for title, model in models.items()}
+    outside = ~holds(problem.inside, z[:, : problem.coordinates])
+    if outside.all():
+        raise ValueError(
+            f"plots.solution: inside of problem {problem.name!r} holds at none of the points of the picture"
+            f"{_at(problem)}"
+        )
+    masked = lambda u: np.where(outside[:, None] | ~np.isfinite(u), np.nan, u)
+    values = {title: masked(np.asarray(model(z), np.float64)) for title, model in models.items()}
     errors: dict[str, np.ndarray] = {}
     if problem.reference is not None:
-        exact = reference_values(problem, first.coefficients, z)
+        exact = masked(reference_values(problem, first.coefficients, z))
         # The length of the error vector, as in the metrics: a flow of the right speed may have the wrong direction.
         errors = {title: np.abs(_quantity(problem, u - exact)) for title, u in values.items()}
         values = {"reference": exact} | values
@@ -60,11 +69,8 @@ def solution(
     panels = figure.subplots(rows, len(shown), squeeze=False)
     name = problem.headline[0] if problem.headline else problem.fields[0]
     label = f"|{name}|" if problem.headline and len(problem.headline[1]) > 1 else name
-    fixed = {problem.axes[0]: problem.upper[0]} if d == 3 else {}
-    fixed |= zip(problem.family, _middle(problem), strict=True)
-    at = f" at {', '.join(f'{axis} = {value:.4g}' for axis, value in fixed.items())}" if fixed else ""
-    figure.suptitle(f"{problem.name}: {label}{at}")
-    _row(figure, panels[0], shown, axes, problem, label=label, cmap="viridis", low=min(map(np.nanmin, shown.values())))
+    figure.suptitle(f"{problem.name}: {label}{_at(problem)}")
+    _row(figure, panels[0], shown, axes, problem, label=label, cmap="viridis", low=_extreme(np.nanmin, shown.values()))
     for title, panel in zip(shown, panels[0], strict=True):
         over = " over the ranges" if problem.family else ""
         error = (
@@ -91,24 +97,52 @@ def _plain(text: str) -> str:
     return one_line(text, 100).replace("$", r"\$")
 
 
+def _drawn(problem: Problem) -> list[int]:
+    """The one or two axes of a picture. A third coordinate makes the first one a fixed time, if it is a time."""
+    first = int(problem.coordinates > 2 and problem.axes[0] in _TIME)
+    return list(range(first, min(first + 2, problem.coordinates)))
+
+
+def _fixed(problem: Problem) -> np.ndarray:
+    """The values of the axes that are not drawn: the final time, and the middle of all others.
+
+    For a coefficient with a wide range it is the middle of its logarithm.
+    """
+    values = [
+        float(np.sqrt(a * b)) if i in problem.logarithmic else (a + b) / 2
+        for i, (a, b) in enumerate(zip(problem.lower, problem.upper, strict=True))
+    ]
+    if problem.axes[0] in _TIME:
+        values[0] = problem.upper[0]
+    return np.array(values)
+
+
+def _at(problem: Problem) -> str:
+    """The values of the fixed axes, for a title."""
+    values, drawn = _fixed(problem), _drawn(problem)
+    fixed = [
+        f"{axis} = {value:.4g}"
+        for i, (axis, value) in enumerate(zip(problem.axes, values, strict=True))
+        if i not in drawn
+    ]
+    more = [f"{len(fixed) - 4} more axes at their middle"] if len(fixed) > 4 else []
+    return f" at {', '.join([*fixed[:4], *more])}" if fixed else ""
+
+
 def _picture_grid(problem: Problem) -> tuple[np.ndarray, list[np.ndarray]]:
     """The points of the picture, with the first drawn axis slowest, and the coordinates along the drawn axes."""
-    drawn = slice(1 if problem.coordinates == 3 else 0, problem.coordinates)
-    lower, upper = problem.lower[drawn], problem.upper[drawn]
-    z = grid(lower, upper, _RESOLUTION)
-    before, after = problem.upper[: drawn.start], _middle(problem)
-    z = np.concatenate([np.tile(before, (len(z), 1)), z, np.tile(after, (len(z), 1))], axis=1)
+    drawn = _drawn(problem)
+    lower, upper = (tuple(ends[i] for i in drawn) for ends in (problem.lower, problem.upper))
+    plane = grid(lower, upper, _RESOLUTION)
+    z = np.tile(_fixed(problem), (len(plane), 1))
+    z[:, drawn] = plane
     return z, [np.linspace(a, b, _RESOLUTION) for a, b in zip(lower, upper, strict=True)]
 
 
-def _middle(problem: Problem) -> tuple[float, ...]:
-    """The coefficients in the middle of a family's ranges; for a wide range, in the middle of its logarithm."""
-    ranges = enumerate(zip(problem.lower, problem.upper, strict=True))
-    return tuple(
-        float(np.sqrt(a * b)) if i in problem.logarithmic else (a + b) / 2
-        for i, (a, b) in ranges
-        if i >= problem.coordinates
-    )
+def _extreme(which: Callable[[np.ndarray], float], values: Iterable[np.ndarray]) -> float:
+    """The smallest or largest finite value, 0 if there is none."""
+    finite = [value for value in values if np.isfinite(value).any()]
+    return float(which(np.stack([which(value) for value in finite]))) if finite else 0.0
 
 
 def _quantity(problem: Problem, u: np.ndarray) -> np.ndarray:
@@ -129,8 +163,8 @@ def _row(
     low: float,
 ) -> None:
     """Draw one quantity per panel, all on one scale."""
-    names = problem.axes[problem.coordinates - len(axes) : problem.coordinates]
-    high = max(map(np.nanmax, values.values()))
+    names = [problem.axes[i] for i in _drawn(problem)]
+    high = _extreme(np.nanmax, values.values())
     heat_map: Any = None
     for panel, value in zip(panels, values.values(), strict=True):
         panel.set_xlabel(names[0])

@@ -1,5 +1,6 @@
 """Errors of a field against the reference, and ``Metrics``, the result of ``evaluate``."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -41,6 +42,7 @@ class Metrics(NamedTuple):
         residuals: ``{term: √mean|r|²}`` at points that training did not draw, including terms that the ansatz enforces.
         members: for a parametric family, the errors at each set of coefficients on a grid over their ranges, largest
             relative L2 error first; ``errors`` are over all of them.
+        excluded: the number of points of the domain that were left out because the reference is not finite there.
     """
 
     quantity: str
@@ -48,21 +50,36 @@ class Metrics(NamedTuple):
     extrapolation: dict[str, dict[str, Errors]]
     residuals: dict[str, float]
     members: tuple[FamilyMember, ...] = ()
+    excluded: int = 0
+
+    @property
+    def headline(self) -> Errors:
+        """The errors of the headline quantity.
+
+        Raises:
+            ValueError: there was no reference.
+        """
+        if not self.errors:
+            raise ValueError(
+                "these metrics have no errors, because the problem has no reference; give Problem(reference=...), or "
+                "use kd.error_estimate(model)"
+            )
+        return self.errors[self.quantity]
 
     @property
     def rmse(self) -> float:
         """The root mean square error of the headline quantity, in the units of u."""
-        return self.errors[self.quantity].rmse
+        return self.headline.rmse
 
     @property
     def relative_l2(self) -> float:
         """The relative L2 error of the headline quantity."""
-        return self.errors[self.quantity].relative_l2
+        return self.headline.relative_l2
 
     @property
     def max_error(self) -> float:
         """The largest error of the headline quantity, in the units of u."""
-        return self.errors[self.quantity].max_error
+        return self.headline.max_error
 
     @property
     def corners(self) -> tuple[FamilyMember, ...]:
@@ -78,11 +95,12 @@ class Metrics(NamedTuple):
         """Plain dicts and numbers, for JSON."""
         return {
             "quantity": self.quantity,
-            **({} if not self.errors else self.errors[self.quantity]._asdict()),
+            **({} if not self.errors else self.headline._asdict()),
             "fields": _write_errors(self.errors),
             "extrapolation": {name: _write_errors(region) for name, region in self.extrapolation.items()},
             "residuals": self.residuals,
             "members": [{"coefficients": m.coefficients, **m.errors._asdict()} for m in self.members],
+            "excluded": self.excluded,
         }
 
     @classmethod
@@ -101,6 +119,7 @@ class Metrics(NamedTuple):
                 FamilyMember(_read_numbers(member["coefficients"]), _read_one(member))
                 for member in content.get("members", ())
             ),
+            excluded=int(content.get("excluded", 0)),
         )
         if metrics.errors and metrics.quantity not in metrics.errors:
             raise ValueError(f"no error of the headline quantity {metrics.quantity!r}")
@@ -138,12 +157,14 @@ def headline(problem: Problem) -> tuple[str, list[int]]:
 
 
 def compute_errors(problem: Problem, u: Float[np.ndarray, "n m"], exact: Float[np.ndarray, "n m"]) -> dict[str, Errors]:
-    """Errors of each quantity. The error of a vector (velocity) is the length of its error vector."""
+    """Errors of each quantity. The error of a vector (velocity) is the length of its error vector.
+
+    The relative error of a field whose reference is zero is infinite.
+    """
     errors = {}
     for name, columns in quantities(problem).items():
         length = np.linalg.norm(u[:, columns] - exact[:, columns], axis=1)
-        norm = np.linalg.norm(exact[:, columns])
-        errors[name] = Errors(
-            float(np.sqrt(np.mean(length**2))), float(np.linalg.norm(length) / norm), float(np.max(length))
-        )
+        size, norm = float(np.linalg.norm(length)), float(np.linalg.norm(exact[:, columns]))
+        relative = size / norm if norm > 0 else math.inf if size > 0 else 0.0
+        errors[name] = Errors(float(np.sqrt(np.mean(length**2))), relative, float(np.max(length)))
     return errors

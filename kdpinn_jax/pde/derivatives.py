@@ -13,6 +13,10 @@ from jaxtyping import Float
 
 from ..base.types import Field
 
+#: Derivatives along more axes than this are one batch: the field is then compiled once, where a hundred copies of it
+#: take minutes to compile.
+MOST_UNROLLED = 6
+
 
 def _along(u: Field, z: Float[Array, " d"], axis: int) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
     direction = jnp.zeros_like(z).at[axis].set(1)
@@ -94,6 +98,8 @@ def laplacian(u: Field, axes: tuple[int, ...]) -> Field:
     """
 
     def u_laplacian(z: Float[Array, " d"]) -> Float[Array, " m"]:
+        if len(axes) > MOST_UNROLLED:
+            return jnp.sum(two_derivatives_along(u, z, tuple(axes))[2], axis=0)
         return jnp.sum(jnp.stack([two_derivatives(u, z, axis)[2] for axis in axes]), axis=0)
 
     return u_laplacian
@@ -111,6 +117,10 @@ def divergence(u: Field, axes: tuple[int, ...]) -> Field:
     """
 
     def u_divergence(z: Float[Array, " d"]) -> Float[Array, " 1"]:
+        if len(axes) > MOST_UNROLLED:
+            directions = jnp.eye(len(z), dtype=z.dtype)[jnp.asarray(axes)]
+            slopes = jax.vmap(lambda direction: jax.jvp(u, (z,), (direction,))[1])(directions)
+            return jnp.sum(jnp.diagonal(slopes), keepdims=True)
         return jnp.sum(jnp.stack([_along(u, z, axis)[1][i] for i, axis in enumerate(axes)]), keepdims=True)
 
     return u_divergence

@@ -124,7 +124,7 @@ def _describe_code(code: CodeType, content: list[str]) -> None:
 
 
 def problem_fingerprints(problem: "Problem") -> dict[str, str]:
-    """A digest for each function of a problem that training uses: the embedding, the ansatz and every term.
+    """A digest for each function of a problem that training uses: embedding, ansatz, inside and every term.
 
     Args:
         problem: any problem.
@@ -138,6 +138,10 @@ def problem_fingerprints(problem: "Problem") -> dict[str, str]:
         ansatz = problem.ansatz
         apply = lambda v, w, z, c: ansatz(probe_field(v, w), z, c)
         digests["ansatz"] = fingerprint(f"the ansatz of problem {problem.name!r}", apply, z, w, z, c)
+    if problem.inside is not None:
+        digests["inside"] = fingerprint(
+            f"inside of problem {problem.name!r}", problem.inside, _floats(problem.coordinates)
+        )
     return digests | {f"term {name!r}": term_fingerprint(problem, name, term) for name, term in problem.terms.items()}
 
 

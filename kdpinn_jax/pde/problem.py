@@ -13,6 +13,7 @@ from ..base.types import Ansatz, Reference, Residual, Sampler
 from .arguments import corner, names, scalars
 from .embedding import Embedding, scale_to_unit
 from .fingerprint import problem_fingerprints
+from .inside import Predicate, check_predicate
 from .networks import MLP
 
 Conditions = Literal["soft", "hard"]
@@ -95,6 +96,9 @@ class Problem:
         outputs: the number of network outputs, if not m.
         reference: ``coefficients -> Field``, the exact or a converged numerical solution, or None. It is evaluated in
             float64, and returns NaN outside the domain if it does not extend there.
+        inside: where the domain lies within the box: z -> one bool at one point z of time and space, in JAX
+            (``lambda z: z[0] ** 2 + z[1] ** 2 < 1``); None is the whole box. Errors, estimates, pictures and the
+            points of imitation are restricted to it; the samplers of the terms are yours (``restrict``).
         headline: name and fields of the error that is quoted first: ``("velocity", ("u", "v"))``.
         teacher: the network that is trained if the caller names none.
         student: the network that is distilled if the caller names none.
@@ -103,8 +107,8 @@ class Problem:
             None estimates the error. It raises ``NoBound`` for a problem with other terms.
 
     Raises:
-        ValueError: lower and upper do not fit the axes, a coefficient or weight is not one finite number, or a name in
-            weights or enforced is not among the terms.
+        ValueError: lower and upper do not fit the axes, a coefficient or weight is not one finite number, a name in
+            weights or enforced is not among the terms, or inside does not return one bool.
     """
 
     name: str
@@ -120,6 +124,7 @@ class Problem:
     enforced: tuple[str, ...] = ()
     outputs: int | None = None
     reference: Reference | None = None
+    inside: Predicate | None = None
     headline: tuple[str, tuple[str, ...]] | None = None
     teacher: MLP = MLP((50, 50, 50))
     student: MLP = MLP((20, 20, 20))
@@ -152,6 +157,8 @@ class Problem:
                 raise ValueError(
                     f"{what}{attribute} names {sorted(unknown)}, which are not among its terms {sorted(self.terms)}"
                 )
+        if self.inside is not None:
+            check_predicate(self.inside, self.coordinates, f"Problem {self.name!r}")
 
     @functools.cached_property
     def fingerprints(self) -> dict[str, str]:

@@ -20,6 +20,10 @@ Design = Literal["uniform", "latin_hypercube", "sobol"]
 
 #: The bits of a Sobol point. The random shift flips bits, so all 32 are needed.
 _SOBOL_BITS = 32
+#: Up to this number, the faces of a box are boxes themselves. More of them would take long to compile.
+_MOST_BOXES = 16
+#: The largest dimension for which SciPy has a Sobol sequence (Joe & Kuo 2008).
+MOST_SOBOL_AXES = 21201
 
 
 def _uniform(key: Array, n: int, d: int) -> Array:
@@ -66,7 +70,8 @@ def box(
         ``(key, n) -> (n, d)``.
 
     Raises:
-        ValueError: the lengths differ, an upper end is less than its lower end, or the design is unknown.
+        ValueError: the lengths differ, an upper end is less than its lower end, the design is unknown, or there are
+            more axes than Sobol sequences.
     """
     lower, upper = tuple(map(float, lower)), tuple(map(float, upper))
     if len(lower) != len(upper) or not lower:
@@ -75,6 +80,11 @@ def box(
         raise ValueError(f"box: lower={lower} must not exceed upper={upper} on any axis; swap the ends")
     if design not in _DESIGNS:
         raise ValueError(f"box: design={design!r} is unknown; use one of {', '.join(_DESIGNS)}")
+    if design == "sobol" and len(lower) > MOST_SOBOL_AXES:
+        raise ValueError(
+            f"box: design='sobol' has at most {MOST_SOBOL_AXES} axes, and the box has {len(lower)}; use "
+            "design='latin_hypercube' or 'uniform'"
+        )
 
     return _Box(lower, upper, design, tuple(logarithmic))
 
@@ -108,6 +118,8 @@ def faces(lower: Sequence[float], upper: Sequence[float], axes: Sequence[int], d
     Returns:
         ``(key, n) -> (n, d)``, with n divided evenly among the faces.
     """
+    if 2 * len(axes) > _MOST_BOXES:
+        return _Faces(tuple(map(float, lower)), tuple(map(float, upper)), tuple(axes), design)
     ends = []
     for axis in axes:
         for end in (lower[axis], upper[axis]):
@@ -115,6 +127,22 @@ def faces(lower: Sequence[float], upper: Sequence[float], axes: Sequence[int], d
             low[axis] = high[axis] = end
             ends.append(box(low, high, design))
     return union(*ends)
+
+
+@dataclass(frozen=True)
+class _Faces:
+    """The points of the whole box, moved to one face after the other."""
+
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+    axes: tuple[int, ...]
+    design: Design
+
+    def __call__(self, key: Array, n: int) -> Float[Array, "n d"]:
+        z = box(self.lower, self.upper, self.design)(key, n)
+        face = np.arange(n) * 2 * len(self.axes) // n
+        axis, ends = np.asarray(self.axes)[face // 2], np.asarray([self.lower, self.upper])
+        return z.at[np.arange(n), axis].set(jnp.asarray(ends[face % 2, axis], z.dtype))
 
 
 def union(*samplers: Sampler) -> Sampler:

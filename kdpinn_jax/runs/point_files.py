@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 
 from ..base.storage import atomic
 from ..models.model import Model
+from ..pde.inside import holds
 from ..pde.problem import Problem
 from ..serving.predict import compile_predict
 from .read_points import PointsError, check_extension, read_points
@@ -58,7 +59,8 @@ def predict_file(
             values = predict(z.astype(dtype))
             writer.write(z, values)
             count += len(z)
-            outside += int(np.any((z < lower - slack) | (z > upper + slack), axis=1).sum())
+            beyond = np.any((z < lower - slack) | (z > upper + slack), axis=1)
+            outside += int(np.sum(beyond | ~holds(problem.inside, z[:, : problem.coordinates])))
         writer.close(count)
     return PointCounts(count, outside)
 

@@ -1,4 +1,4 @@
-"""The error of a network during training, on a coarse grid."""
+"""The error of a network during training, at a few points."""
 
 import functools
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from jax import Array
 from jaxtyping import Float
 
 from ..base.types import Coefficients, Params, is_traced
-from ..models.grids import grid_counts, hashable, reference_on_grid
+from ..models.grids import reference_points
 from ..models.metrics import headline
 from ..models.model import network_field
 from ..pde.networks import MLP
@@ -21,7 +21,7 @@ Monitor = Callable[[Params], Array]
 
 
 def error_monitor(objective: Objective) -> Monitor | None:
-    """The relative L2 error of the headline quantity on a coarse grid, as a function of the parameters.
+    """The relative L2 error of the headline quantity at a few points of the domain, as a function of the parameters.
 
     Args:
         objective: the objective that is trained.
@@ -32,10 +32,9 @@ def error_monitor(objective: Objective) -> Monitor | None:
     problem = objective.problem
     if problem.reference is None or is_traced(objective.coefficients):
         return None
-    counts = grid_counts(problem, coarse=True)
-    grid, values = reference_on_grid(problem, hashable(objective.coefficients), problem.lower, problem.upper, counts)
+    points = reference_points(problem, objective.coefficients, coarse=True)
     columns = tuple(headline(problem)[1])
-    z, exact = jnp.asarray(grid), jnp.asarray(values)
+    z, exact = jnp.asarray(points.z), jnp.asarray(points.exact)
 
     def monitor(params: Params) -> Array:
         return _relative_l2(problem, objective.network, columns, params, objective.coefficients, z, exact)

@@ -1,5 +1,6 @@
 """Knowledge distillation as a term of the loss: soft targets, Sobolev targets, and the Huber loss of any term."""
 
+import functools
 from dataclasses import dataclass, replace
 
 import jax
@@ -12,8 +13,9 @@ from jaxtyping import Float
 
 from ..base.types import Coefficients, Field, Residual, Sampler, is_traced
 from ..models.model import Model
-from ..pde.problem import Term
-from ..pde.sampling import box
+from ..pde.inside import restrict
+from ..pde.problem import Problem, Term
+from ..pde.sampling import MOST_SOBOL_AXES, box
 
 
 def gaussian_kl(
@@ -41,6 +43,13 @@ def gaussian_kl(
     teacher_width, student_width = temperature * jnp.asarray(sigma_teacher), temperature * jnp.asarray(sigma_student)
     ratio = teacher_width / student_width
     return -jnp.log(ratio) + 0.5 * ratio**2 + (teacher - student) ** 2 / (2 * student_width**2) - 0.5
+
+
+@functools.lru_cache(maxsize=32)
+def _domain(problem: Problem) -> Sampler:
+    design = "sobol" if len(problem.axes) <= MOST_SOBOL_AXES else "latin_hypercube"
+    whole = box(problem.lower, problem.upper, design, logarithmic=problem.logarithmic)
+    return whole if problem.inside is None else restrict(whole, problem.inside, coordinates=problem.coordinates)
 
 
 # These are values and not closures, so that teachers of one shape share a program.
@@ -104,7 +113,8 @@ def soft_target(
         temperature: τ, dimensionless; it scales both σ.
         sobolev: the weight of the first derivatives of u_T along every axis, each multiplied by the extent of the
             domain along that axis (Czarnecki et al. 2017); 0 leaves them out.
-        sample: a sampler of the distillation points; default the box of the domain.
+        sample: a sampler of the distillation points; default the box of the domain, restricted to
+            ``problem.inside``.
         count: the number of distillation points.
 
     Raises:
