@@ -93,10 +93,13 @@ def _advice(header: Sequence[str], names: Sequence[str], others: Sequence[str]) 
     if not all(len(columns) == 1 for columns in alike.values()):
         selection = f"select those of {', '.join(names)} in this order, by name or number, with --columns"
         return f"rename the columns, delete the line if it is not a header, or {selection}"
-    choices = [header[columns[0]] for columns in alike.values()]
-    if not all(choice.isprintable() and len(choice) <= 20 and "," not in choice for choice in choices):
-        choices = [str(columns[0] + 1) for columns in alike.values()]
-    return f"rename the columns, or select them with --columns {shlex.quote(','.join(choices))}"
+    choices = {name: header[columns[0]] for name, columns in alike.items()}
+    doubtful = ", ".join(one_line(repr(cell), 40) for name, cell in choices.items() if without_unit(cell) != name)
+    if all(cell.isprintable() and len(cell) <= 20 and "," not in cell for cell in choices.values()):
+        selection = shlex.quote(",".join(choices.values()))
+    else:
+        selection = ",".join(str(columns[0] + 1) for columns in alike.values())
+    return f"{doubtful} may be another quantity; rename the columns, or select them with --columns {selection}"
 
 
 def _chosen(table: Table, names: Sequence[str], others: Sequence[str], chosen: Sequence[str]) -> tuple[int, ...]:
