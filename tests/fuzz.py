@@ -25,9 +25,10 @@ import jax
 import numpy as np
 
 import kdpinn_jax as kd
+from kdpinn_jax.base.tables.table import TableError
 from kdpinn_jax.models.files import measured_errors
 from kdpinn_jax.models.history import read_history, write_history
-from kdpinn_jax.runs.read_points import PointsError, read_points
+from kdpinn_jax.runs.read_points import read_points
 from kdpinn_jax.training.checkpoint_file import LATEST, Content, FinishedStage, RunningStage, Unusable
 from kdpinn_jax.training.checkpoint_file import read as read_checkpoint
 from kdpinn_jax.training.checkpoint_file import write as write_checkpoint
@@ -90,7 +91,7 @@ def _read_model(path: Path) -> None:
 
 
 def _read_points(path: Path) -> None:
-    for z in read_points(path, PROBLEM):
+    for z in read_points(path, PROBLEM).blocks:
         assert z.shape[1] == 2
         assert np.isfinite(z).all()
 
@@ -118,21 +119,36 @@ def _read_checkpoint(path: Path) -> None:
 
 
 _POINTS = np.random.default_rng(0).uniform((0, -1), (1, 1), (9, 2))
+
+
+def _write_german(path: Path) -> None:
+    """A spreadsheet with decimal commas, a row number and a text."""
+    rows = [f'{i};"{t:.6f}";{x:.6f};"Düse, links";\r\n'.replace(".", ",") for i, (t, x) in enumerate(_POINTS)]
+    path.write_text("".join([';"t [s]";x [m];Ort;\r\n', *rows, ";;;;\r\n"]), encoding="utf-16")
+
+
+def _write_comsol(path: Path) -> None:
+    np.savetxt(path, np.c_[_POINTS, _POINTS], "%-22.15g", header="Nodes: 9\nx (m)  T (K)   t (s)  p", comments="% ")
+
+
 #: All readers of the library, for the fuzzer and the tests.
 READERS = (
     Reader("model.safetensors", _write_model, _read_model, kd.ModelFileError),
     Reader("points.csv", lambda path: np.savetxt(path, _POINTS, "%.6g", ",", header="t,x", comments=""), _read_points,
-           PointsError),
-    Reader("points.npy", lambda path: np.save(path, _POINTS), _read_points, PointsError),
-    Reader("fortran.npy", lambda path: np.save(path, np.asfortranarray(_POINTS)), _read_points, PointsError),
+           TableError),
+    Reader("points.npy", lambda path: np.save(path, _POINTS), _read_points, TableError),
+    Reader("fortran.npy", lambda path: np.save(path, np.asfortranarray(_POINTS)), _read_points, TableError),
     Reader("history.csv", lambda path: write_history({"teacher": small_model().training}, path), _read_history,
            ValueError),
     Reader("checkpoint.safetensors", _write_checkpoint, _read_checkpoint, kd.CheckpointError),
+    Reader("german.csv", _write_german, _read_points, TableError),
+    Reader("comsol.txt", _write_comsol, _read_points, TableError),
 )  # fmt: skip
 
 #: Byte strings that damage numbers, names, brackets and lengths.
 TOKENS = (
     *(b"", b"\0", b"\n", b"\r", b",", b'"', b"\\", b"$", b"'", b"\x1b[2J", b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf"),
+    *(b"%", b"# t,x\n", b";", b"\t", b"  ", b"1,250", b"1D5", b"\xff\xfe", b'"\n"', b"t [s]"),
     *(b"nan", b"-inf", b"1e400", b"-1", b"0", b"1.5", b"true", b"null", b"[]", b"{}", b'"x"'),
     *(
         b"9" * 5000,

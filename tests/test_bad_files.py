@@ -26,9 +26,10 @@ from hypothesis import strategies as st
 import kdpinn_jax as kd
 from kdpinn_jax.base.names import one_line
 from kdpinn_jax.base.storage import atomic
+from kdpinn_jax.base.tables import table as _table
 from kdpinn_jax.cli import _types, main
 from kdpinn_jax.models.history import LARGEST
-from kdpinn_jax.runs import read_points as _read_points
+from kdpinn_jax.runs.read_points import read_points
 from kdpinn_jax.serving.export import FORMATS
 from kdpinn_jax.serving.export._describe import identifier
 from kdpinn_jax.serving.export.c import source
@@ -191,12 +192,12 @@ def test_a_large_meaningless_file_is_not_read_to_its_end(reader, tmp_path):
 
 @pytest.mark.parametrize("order", "CF")
 def test_a_file_that_is_truncated_while_it_is_read(order, tmp_path, monkeypatch):
-    monkeypatch.setattr(_read_points, "BLOCK", 4000)
+    monkeypatch.setattr(_table, "BLOCK", 4000)
     np.save(tmp_path / "p.npy", np.zeros((9000, 2), order=order))
-    blocks = _read_points.read_points(tmp_path / "p.npy", fuzz.PROBLEM)
+    blocks = read_points(tmp_path / "p.npy", fuzz.PROBLEM).blocks
     assert len(next(blocks)) == 4000
     os.truncate(tmp_path / "p.npy", 80_000)
-    with pytest.raises(_read_points.PointsError, match="truncated while it was being read"):
+    with pytest.raises(_table.TableError, match="truncated while it was being read"):
         list(blocks)
 
 

@@ -159,6 +159,19 @@ def test_evaluate_predict_and_plot(folder, tmp_path):
     assert (tmp_path / "h.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_predict_states_which_columns_it_ignores(folder, tmp_path):
+    table, out = tmp_path / "table.dat", tmp_path / "out.npy"
+    table.write_text("% x  t  u\n0.5 0.25 7\n")
+    arguments = ["predict", folder / "student.safetensors", "--points", table, "--out", out]
+    for options, note in (([], f"note: {table}: reads the columns t, x and ignores u\n"), (["--columns", "t,x"], "")):
+        result = kdpinn(*arguments, *options)
+        assert (result.exit_code, result.stderr) == (0, note)
+        assert np.load(out)[0, :2].tolist() == [0.25, 0.5]
+    result = kdpinn(*arguments, "--columns", "t,,x")
+    assert result.exit_code == 2
+    assert "'t,,x' is not a list of columns such as t,x or 1,2" in result.stderr
+
+
 def test_plot_redraws_the_figures_of_a_run(folder, tmp_path):
     for name in ("teacher.safetensors", "history.csv"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())

@@ -216,6 +216,20 @@ class Choices(Choice):
         return tuple(super(Choices, self).convert(name.strip(), param, ctx) for name in str(value).split(","))
 
 
+class ColumnNames(click.ParamType):
+    """Columns of a table by name or number, separated by commas."""
+
+    name = "COLUMNS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        columns = tuple(column.strip() for column in str(value).split(","))
+        if not all(columns):
+            self.fail(f"{value!r} is not a list of columns such as t,x or 1,2", param, ctx)
+        return columns
+
+
 class ProblemName(click.ParamType):
     """The name of a problem shipped with the library."""
 

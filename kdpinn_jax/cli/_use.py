@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..base.names import one_line
 from . import _host as host
 from . import _options as cli
 from . import _tables
@@ -68,29 +69,41 @@ def show_errors(
     "--points",
     type=types.FILE,
     required=True,
-    help="Input file, *.csv or *.npy: one column per axis, one row per point.",
+    help="Input file, *.csv, *.txt, *.dat, *.tsv or *.npy: one row per point.",
 )
 @click.option(
     "--out", type=types.FILE, required=True, help="Output file, *.csv or *.npy: the points, followed by the fields."
 )
+@click.option(
+    "--columns",
+    type=types.ColumnNames(),
+    help="Columns of the axes in the input file, by name or by number from 1, such as t,x. Default: by the header.",
+)
 @click.option("--float64", is_flag=True, help="Compute in float64 instead of float32.")
 @cli.JSON
-def predict(model: Path, points: Path, out: Path, float64: bool, as_json: bool) -> None:
+def predict(
+    model: Path, points: Path, out: Path, columns: tuple[str, ...] | None, float64: bool, as_json: bool
+) -> None:
     """Predict the fields at points read from a file.
 
     \b
     kdpinn predict student.safetensors --points points.csv --out values.csv
+    kdpinn predict student.safetensors --points comsol.txt --columns 1,3 --out values.csv
 
-    If the first line of a .csv file names the axes, its columns may be in any order. Otherwise, and in a .npy file,
-    they must be in the order that `kdpinn problems` lists. The output has the axes in that order, followed by the
-    fields; a .csv file has a header. Files may be larger than memory, because they are processed block by block.
+    The input is a table as spreadsheets, NumPy, pandas or COMSOL write it. Its header, which may be a comment, finds
+    the columns of the axes. Without a header, and in a .npy file, the columns must be the axes in the order that
+    `kdpinn problems` lists. The output has one row per row of the input: the axes in that order, followed by the
+    fields. Files may be larger than memory, because they are processed block by block.
     """
     host.check_file(out, points, model, extensions=(".csv", ".npy"))
     host.set_up_jax()
     from ..problems.load import load
     from ..runs.point_files import predict_file
 
-    predicted = predict_file(load(model), points, out, dtype="float64" if float64 else "float32")
+    dtype = "float64" if float64 else "float32"
+    predicted = predict_file(load(model), points, out, columns=columns, dtype=dtype)
+    for note in predicted.notes:
+        host.say(f"note: {one_line(note)}")
     if predicted.outside:
         host.say(f"warning: {predicted.outside} of {predicted.points} points lie outside the model's training domain")
     if as_json:

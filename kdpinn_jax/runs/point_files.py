@@ -1,6 +1,7 @@
 """Prediction from a file of points to a file of values, block by block, so that memory does not grow with the file."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -8,42 +9,59 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from ..base.storage import atomic
+from ..base.tables.table import TableError
 from ..models.model import Model
 from ..pde.inside import holds
 from ..pde.problem import Problem
 from ..serving.predict import compile_predict
-from .read_points import PointsError, check_extension, read_points
+from .read_points import read_points
+
+#: The extensions of the files that can be written.
+OUTPUTS = (".csv", ".npy")
 
 
-class PointCounts(NamedTuple):
-    """The number of points that were predicted, and how many of them lie outside the problem's domain."""
+class PredictedFile(NamedTuple):
+    """What was predicted.
+
+    Attributes:
+        points: the number of points.
+        outside: how many of them lie outside the problem's domain.
+        notes: what the user should know about how the file of points was understood.
+    """
 
     points: int
     outside: int
+    notes: tuple[str, ...]
 
 
 def predict_file(
-    model: Model, points: str | os.PathLike[str], out: str | os.PathLike[str], *, dtype: DTypeLike = "float32"
-) -> PointCounts:
-    """Read points from one file and write them with the predicted fields to another, atomically.
+    model: Model,
+    points: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    columns: Sequence[str] | None = None,
+    dtype: DTypeLike = "float32",
+) -> PredictedFile:
+    """Read points from one file and write them with the predicted fields to another, atomically and row by row.
 
     Args:
         model: the model.
-        points: ``*.csv`` (comma-separated, UTF-8; a first line with the names of the axes may put the columns in any
-            order) or ``*.npy`` ((n, d), real numbers). The columns are ``problem.axes``.
+        points: a text file or a ``.npy`` file, as in ``read_points``.
         out: ``*.csv`` with a header, or ``*.npy`` in float64: the d coordinates followed by the m fields.
+        columns: the columns of the axes in ``points``, as in ``read_points``.
         dtype: the precision of the arithmetic, float32 or float64.
 
     Raises:
-        PointsError: as in ``read_points``; or ``out`` has an unknown extension or is the input file; or a coordinate is
+        TableError: as in ``read_points``; or ``out`` has an unknown extension or is the input file; or a coordinate is
             too large for ``dtype``.
         OSError: the output cannot be written.
     """
     points, out, problem = Path(points), Path(out), model.problem
-    check_extension(out)
+    if out.suffix.lower() not in OUTPUTS:
+        raise TableError(f"{out}: unknown file extension {out.suffix!r}; use {' or '.join(OUTPUTS)}")
     if os.path.exists(out) and os.path.exists(points) and out.samefile(points):
-        raise PointsError(f"{out} is also the input file; choose another output file")
-    blocks = read_points(points, problem)
+        raise TableError(f"{out} is also the input file; choose another output file")
+    blocks, notes = read_points(points, problem, columns)
     predict = compile_predict(model, dtype=dtype)
     lower, upper = np.asarray(problem.lower), np.asarray(problem.upper)
     slack = 1e-12 * (upper - lower)  # a point computed at an end of the domain may miss it by a rounding error
@@ -52,7 +70,7 @@ def predict_file(
         writer = _CsvWriter(file, problem, dtype) if out.suffix.lower() == ".csv" else _NpyWriter(file, problem)
         for z in blocks:
             if (largest := np.abs(z).max()) > np.finfo(dtype).max:
-                raise PointsError(
+                raise TableError(
                     f"{points}: a coordinate of magnitude {largest:.3g} is too large for {np.dtype(dtype)}; use "
                     "float64 or fix that coordinate"
                 )
@@ -62,7 +80,7 @@ def predict_file(
             beyond = np.any((z < lower - slack) | (z > upper + slack), axis=1)
             outside += int(np.sum(beyond | ~holds(problem.inside, z[:, : problem.coordinates])))
         writer.close(count)
-    return PointCounts(count, outside)
+    return PredictedFile(count, outside, notes)
 
 
 class _CsvWriter:
