@@ -12,8 +12,11 @@ from click.testing import CliRunner
 
 import kdpinn_jax as kd
 from kdpinn_jax.cli import main
+from kdpinn_jax.cli._tables import of_estimate
 from kdpinn_jax.evaluation import correction
+from kdpinn_jax.evaluation.judgement import judge
 from kdpinn_jax.evaluation.norms import midpoints
+from kdpinn_jax.evaluation.stability import Stability, stability
 from kdpinn_jax.problems.black_scholes import upper_end
 from kdpinn_jax.problems.bounds import allen_cahn, burgers, taylor_green
 from kdpinn_jax.problems.references.allen_cahn import allen_cahn as allen_cahn_reference
@@ -211,6 +214,85 @@ def test_a_problem_without_a_bound_is_estimated(heat, monkeypatch):
         assert error == pytest.approx(size / np.sqrt(6), rel=1e-3)
         assert 1 / 3 < estimate.value / error < 3
     assert kd.error_estimate(model) == estimate  # it is deterministic
+
+
+def stability_of(problem):
+    """The stability constant of a linear problem, which is the same at any model."""
+    network = kd.MLP((4,), outputs=len(problem.fields))
+    objective = kd.objective(problem, network)
+    return stability(objective, [0], correction.NORM.samples(problem)[0])
+
+
+def test_the_stability_constant_of_an_initial_value_problem(decay):
+    """For u' = f, u(0) = g the extreme e is cos μ(1 − t) with μ tan μ = 1, and the constant is 1/μ."""
+    constants = stability_of(dataclasses.replace(decay, coefficients={"k": 0.0}))
+    assert constants.constant == pytest.approx(1 / 0.8603335890, rel=1e-2)
+    assert constants.coarse == pytest.approx(constants.constant, rel=1e-2)
+
+
+def test_a_missing_condition_is_seen(decay):
+    """Without its initial value, u' = f has the solution 1 more: no residual changes."""
+    terms = {"residual": decay.terms["residual"]}
+    free = dataclasses.replace(decay, coefficients={"k": 0.0}, terms=terms)
+    assert stability_of(free).constant == np.inf
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("power", "growth"), [(1, (1.5, np.inf)), (2, (0.9, 1.3))])
+def test_a_wave_without_its_initial_velocity_is_not_determined(power, growth):
+    """With u = x (1 − x) t N the velocity at t = 0 is free; with t² it is zero."""
+    box = kd.box((0, 0), (1, 1))
+
+    def wave(u, z, c):
+        return kd.two_derivatives(u, z, 0)[2] - kd.two_derivatives(u, z, 1)[2]
+
+    problem = kd.Problem(
+        name="string",
+        axes=("t", "x"),
+        fields=("u",),
+        lower=(0, 0),
+        upper=(1, 1),
+        terms={"residual": kd.Term(box, wave, count=256)},
+        ansatz=lambda net, z, c: z[1] * (1 - z[1]) * z[0] ** power * net(z),
+    )
+    constants = stability_of(problem)
+    assert growth[0] < constants.constant / constants.coarse < growth[1]
+
+
+def test_a_number_is_given_only_if_the_residual_tells_the_error():
+    settled, growing = Stability(2.0, 1.9), Stability(2.0, 0.4)
+    assert judge(0.1, 1.0, 0.2, settled, 1.0)[:2] == ("estimate", 0.125)
+    kind, value, sentence = judge(1e-5, 1e-3, 1.0, settled, 1.0)  # the correction learned nothing
+    assert kind == "estimate"
+    assert 2e-4 < value < 2.1e-3
+    assert "between its distance, 1e-05, and 0.002" in sentence
+    kind, value, sentence = judge(1e-5, 0.2, 1.0, settled, 1.0)
+    assert kind == "unknown"
+    assert np.isnan(value)
+    assert "allows an error of 0.4 in a solution of size 1" in sentence
+    for ratio, residual in ((1.0, 1e-3), (0.2, 0.2)):
+        kind, _, sentence = judge(1e-5, residual, ratio, growing, 1.0)
+        assert kind == "unknown"
+        assert "add the missing initial or boundary condition" in sentence
+    assert judge(1e-5, 1e-9, 0.2, growing, 1.0)[0] == "estimate"
+    assert judge(1e-5, 1e-9, 0.2, Stability(np.inf, np.inf), 1.0)[0] == "unknown"
+    assert judge(1e-5, 1e-9, np.nan, settled, 1.0)[0] == "unknown"
+
+
+def test_an_unknown_error_is_null_and_has_a_reason(heat, untrained, monkeypatch):
+    unknown = ("unknown", np.nan, "the residual says nothing")
+    monkeypatch.setattr(correction, "judge", lambda *arguments: unknown)
+    monkeypatch.setattr(correction, "NETWORK", kd.MLP((3,)))
+    monkeypatch.setattr(correction, "STEPS", 2)
+    monkeypatch.setattr(correction, "stability", lambda *arguments: Stability(1.0, 1.0))
+    model = untrained(heat, 0, TINY)
+    estimate = kd.error_estimate(model, teacher=untrained(heat, 1, TINY))
+    assert estimate.kind == "unknown"
+    content = json.loads(json.dumps(estimate.as_dict(), allow_nan=False))
+    assert (content["value"], content["relative"]) == (None, None)
+    lines = of_estimate(estimate).splitlines()
+    assert lines[0].startswith("unknown            no number")
+    assert lines[-1] == "reason             the residual says nothing"
 
 
 def test_float32_models_are_evaluated_in_float64(float32):

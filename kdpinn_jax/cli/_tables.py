@@ -109,10 +109,12 @@ def of_errors(model: "Model", metrics: Mapping[str, "Metrics"]) -> str:
 
 
 def of_estimate(estimate: "ErrorEstimate") -> str:
-    """The estimate with its norm, one line per part, and one per assumption."""
-    lines = [f"{estimate.kind:18} {estimate.value:.2e}, relative {estimate.relative:.2e}: {estimate.norm.name}"]
+    """The estimate with its norm, one line per part, and one per assumption or, without a number, per reason."""
+    value = "no number" if estimate.kind == "unknown" else f"{estimate.value:.2e}, relative {estimate.relative:.2e}"
+    lines = [f"{estimate.kind:18} {value}: {estimate.norm.name}"]
     lines += [f"{'':18} {name} {part:.2e}" for name, part in estimate.parts.items()]
-    return "\n".join([*lines, *(f"{'assumed':18} {assumption}" for assumption in estimate.assumptions)])
+    label = "reason" if estimate.kind == "unknown" else "assumed"
+    return "\n".join([*lines, *(f"{label:18} {assumption}" for assumption in estimate.assumptions)])
 
 
 def of_bench(result: Mapping[str, Any]) -> str:

@@ -24,7 +24,16 @@ from ..training.resampling import Sampling
 from ..training.residuals import mean_square_at
 from ..training.stages import LevenbergMarquardt
 from .estimates import ErrorEstimate, Norm
-from .norms import at_points, field_value, make_estimate, pointwise_error, scalar_coefficients
+from .judgement import judge
+from .norms import (
+    at_points,
+    field_value,
+    headline_columns,
+    make_estimate,
+    pointwise_error,
+    scalar_coefficients,
+)
+from .stability import stability
 
 #: Levenberg–Marquardt steps of the correction.
 STEPS = 100
@@ -33,12 +42,6 @@ SAMPLING = replace(ADAPTIVE, share=0.5)
 EVEN = Sampling(every=10, share=0.5)
 #: The network of the correction. A model's error oscillates more than the solution, so it is as large as students.
 NETWORK = MLP((20, 20, 20))
-#: The largest β. The correction of a good model often leaves the fine oscillations of the residual, so that √(loss) is
-#: 0.74 to 1.2 times its previous value. 1/(1 − β) is then arbitrary, although the distance may be right: 0.8 to 1.7
-#: times the error (black_scholes and burgers, hard conditions, three layers of 16, 60 to 150 steps). It may also be
-#: wrong: 0.04 times the error for allen_cahn, where the estimate is a twelfth of the error. ``estimate`` reports when
-#: this limit applies.
-LARGEST_RATIO = 0.5
 #: Cells per axis, by the number of axes, at whose centres the norm is taken.
 CELLS = {1: 500, 2: 100, 3: 32}
 
@@ -72,7 +75,8 @@ def estimate(model: Model, reason: str) -> ErrorEstimate:
 
         ‖û − u‖ ≤ ‖û − ũ‖ / (1 − β).
 
-    β is taken from the residuals, √(loss of ũ / loss of û), at points that neither was trained on.
+    β is taken from the residuals, √(loss of ũ / loss of û), at points that neither was trained on. ``judge`` compares
+    the distance with the error that the residual allows (``stability``), and returns no number if that is too large.
 
     Args:
         model: the model û.
@@ -111,19 +115,20 @@ def estimate(model: Model, reason: str) -> ErrorEstimate:
         zero = {**initial, last: jax.tree.map(jnp.zeros_like, initial[last])}
         fitted = fit(scaled, zero, key_fit, (LevenbergMarquardt(STEPS, sampling=sampling),), progress=False).params
         ratio = _root_loss(scaled, fitted) / before
+        z = NORM.samples(model.problem)
+        constants = stability(objective(1.0), headline_columns(model.problem), z[0])
     corrected = Model(problem, network, fitted, scaled.coefficients)
-    z = NORM.samples(model.problem)
     distance = NORM.size(pointwise_error(corrected, z, at_points(model, field_value, z)))
-    beta = min(ratio, LARGEST_RATIO)
-    if ratio > LARGEST_RATIO:
-        saturation = (
-            f"the correction leaves at most {beta:.2g} of the error, although it left {ratio:.2g} of the residual: the "
-            "error may be ten or more times larger"
-        )
-    else:
-        saturation = f"the correction leaves no larger a fraction of the error than of the residual, {beta:.2g}"
-    parts = {"distance to the corrected model": distance, "residual": before, "share left": ratio, "scale": scale}
-    return make_estimate(model, NORM, distance / (1 - beta), "estimate", (reason, saturation), parts)
+    size = NORM.size(pointwise_error(model, z))
+    kind, value, sentence = judge(distance, before, ratio, constants, size)
+    parts = {
+        "distance to the corrected model": distance,
+        "residual": before,
+        "share left": ratio,
+        "scale": scale,
+        "error per residual": constants.constant,
+    }
+    return make_estimate(model, NORM, value, kind, (reason, sentence), parts)
 
 
 @functools.cache

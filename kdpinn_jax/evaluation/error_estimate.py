@@ -1,18 +1,21 @@
 """``error_estimate``: a bound on a model's error, or an estimate, from its residuals alone."""
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
 from ..models.grids import reference_values
 from ..models.model import Model
 from . import correction
-from .estimates import ErrorEstimate, Kind, NoBound, Norm
+from .estimates import ErrorEstimate, NoBound, Norm
 from .norms import at_points, field_value, make_estimate, pointwise_error, scalar_coefficients
 
 
-def error_estimate(model: Model, *, teacher: Model | None = None, method: Kind = "bound") -> ErrorEstimate:
-    """A bound on a model's error if a theorem provides one, and an estimate otherwise.
+def error_estimate(
+    model: Model, *, teacher: Model | None = None, method: Literal["bound", "estimate"] = "bound"
+) -> ErrorEstimate:
+    """A bound on a model's error if a theorem provides one, and otherwise an estimate, or the reason why there is none.
 
     Args:
         model: the model; its residuals are evaluated in float64.
@@ -26,7 +29,8 @@ def error_estimate(model: Model, *, teacher: Model | None = None, method: Kind =
             method for problems without one.
 
     Returns:
-        ``ErrorEstimate``. ``true_error(model, estimate.norm)`` is the error that it refers to, if there is a reference.
+        ``ErrorEstimate``; its kind is ``"unknown"`` if the residuals do not tell the error.
+        ``true_error(model, estimate.norm)`` is the error that it refers to, if there is a reference.
 
     Raises:
         ValueError: an unknown method, a teacher of another problem or with other coefficients, or a model or residual
@@ -38,7 +42,7 @@ def error_estimate(model: Model, *, teacher: Model | None = None, method: Kind =
         return _estimate_alone(model, method)
     _check_teacher(model, teacher)
     own, via_teacher = _estimate_alone(model, method), _estimate_alone(teacher, method)
-    if own.kind == "bound" and via_teacher.kind == "estimate":
+    if via_teacher.kind == "unknown" or (own.kind == "bound" and via_teacher.kind == "estimate"):
         return own
     distance = _distance(model, teacher, via_teacher.norm)
     value = via_teacher.value + distance
@@ -75,7 +79,7 @@ def true_error(model: Model, norm: Norm) -> float:
     return norm.size(pointwise_error(model, z, exact))
 
 
-def _estimate_alone(model: Model, method: Kind) -> ErrorEstimate:
+def _estimate_alone(model: Model, method: Literal["bound", "estimate"]) -> ErrorEstimate:
     """The bound or estimate without a teacher."""
     problem = model.problem
     if method == "estimate":

@@ -1,5 +1,6 @@
 """``ErrorEstimate``: the size of a model's error without the solution, its norm, and its assumptions."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,7 +10,7 @@ from jaxtyping import Float
 
 from ..pde.problem import Problem
 
-Kind = Literal["bound", "estimate"]
+Kind = Literal["bound", "estimate", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,16 @@ class Norm:
 
 @dataclass(frozen=True)
 class ErrorEstimate:
-    """An upper bound on a model's error (``kind="bound"``) or its approximate size (``kind="estimate"``).
+    """An upper bound on a model's error (``kind="bound"``), its approximate size (``"estimate"``), or neither.
 
     Attributes:
-        value: ‖û − u‖ with the model û and the solution u, over the fields of ``Problem.headline``, in their units.
+        value: ‖û − u‖ with the model û and the solution u, over the fields of ``Problem.headline``, in their units;
+            NaN if ``kind`` is ``"unknown"``.
         relative: value / ‖û‖ in the same norm.
         norm: the norm, which ``true_error`` accepts.
-        kind: a bound follows from a theorem and the assumptions; an estimate is heuristic.
-        assumptions: one sentence each.
+        kind: a bound follows from a theorem and the assumptions; an estimate is heuristic; ``"unknown"`` means that
+            the residuals do not tell the error.
+        assumptions: one sentence each; for ``"unknown"``, why there is no number and what to do.
         parts: the contributions to the value.
     """
 
@@ -48,10 +51,10 @@ class ErrorEstimate:
     parts: dict[str, float]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain dicts and numbers, for JSON."""
+        """Plain dicts and numbers, for JSON; an unknown value is None."""
         return {
-            "value": self.value,
-            "relative": self.relative,
+            "value": None if math.isnan(self.value) else self.value,
+            "relative": None if math.isnan(self.relative) else self.relative,
             "norm": self.norm.name,
             "kind": self.kind,
             "assumptions": list(self.assumptions),
