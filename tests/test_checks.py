@@ -14,6 +14,7 @@ import pytest
 
 import kdpinn_jax as kd
 from kdpinn_jax.pde.fingerprint import NoFingerprint, fingerprint
+from kdpinn_jax.training import recompilation
 
 SHORT = {"network": kd.MLP((4,)), "stages": (kd.Adam(2),), "progress": False}
 
@@ -75,7 +76,7 @@ def test_a_wrong_shape_is_refused_before_training(wrong, message):
 def test_a_reference_of_a_wrong_shape_is_refused(reference):
     wrong = problem(reference=lambda c: reference)
     with pytest.raises(ValueError, match=r"problem 'decay': reference returns shape .*expected \(1,\)"):
-        kd.evaluate(kd.train_teacher(wrong, jax.random.key(0), **SHORT))
+        kd.train_teacher(wrong, jax.random.key(0), **SHORT)
 
 
 def test_an_additional_term_is_checked():
@@ -216,6 +217,23 @@ def test_the_derivative_rule_counts():
     x = jax.ShapeDtypeStruct((), jnp.float64)
     assert fingerprint("f", slope(made(2.0)), x) != fingerprint("f", slope(made(3.0)), x)
     assert fingerprint("f", slope(made(2.0)), x) == fingerprint("f", slope(made(2.0)), x)
+
+
+def test_a_loop_of_new_problems_gets_a_hint_and_a_bound(monkeypatch):
+    """A problem that computes the same counts once; the hint comes once, and the caches are emptied at the limit."""
+    emptied = []
+    monkeypatch.setattr(recompilation, "_trained", {})
+    monkeypatch.setattr(jax, "clear_caches", lambda: emptied.append(1))
+    first = [problem(scaled(float(rate))) for rate in range(recompilation.LIMIT + 1)]
+    for each in first[: recompilation.HINT - 1] * 2:
+        recompilation.count_problem(each)
+    with pytest.warns(RuntimeWarning, match="8 different problems named 'decay'.*coefficients="):
+        recompilation.count_problem(first[recompilation.HINT - 1])
+    for each in first[recompilation.HINT : recompilation.LIMIT]:
+        recompilation.count_problem(each)
+    assert not emptied
+    recompilation.count_problem(first[-1])
+    assert emptied == [1]
 
 
 # Copies of models ---------------------------------------------------------------------------------------------------

@@ -95,11 +95,11 @@ def periodic_condition(axis: int, period: float, derivatives: int = 1) -> Residu
     Returns:
         The residual ∂ʲu/∂z_axisʲ(z) − ∂ʲu/∂z_axisʲ(z + period), j = 0…derivatives, of shape (m (derivatives + 1),).
     """
-    return _Periodic(int(axis), float(period), int(derivatives))
+    return _PeriodicCondition(int(axis), float(period), int(derivatives))
 
 
 @dataclass(frozen=True)
-class _Periodic:
+class _PeriodicCondition:
     axis: int
     period: float
     derivatives: int

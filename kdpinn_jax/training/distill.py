@@ -25,6 +25,7 @@ from .monitor import error_monitor
 from .objective import objective
 from .phase import Phase
 from .precision import check_precision
+from .recompilation import count_problem
 from .resampling import Sampling
 from .review import final_monitor, reviewed
 from .soft_target import soft_target
@@ -265,5 +266,6 @@ def _train(
         interrupted.model = Model(target.problem, target.network, fitted.params, target.coefficients, fitted.stages)
         raise
     if not traced:
+        count_problem(target.problem)
         fitted = reviewed(phases, fitted, monitor)
     return Model(target.problem, target.network, fitted.params, target.coefficients, fitted.stages)

@@ -12,6 +12,7 @@ from jax import Array
 from jaxtyping import Float
 
 from ..base.types import Coefficients, Params
+from ..models.grids import UndefinedReference
 from ..models.report import Fit, TermReport
 from ..pde.problem import Problem, Term
 from .monitor import Monitor, error_monitor
@@ -38,7 +39,7 @@ def final_monitor(objective: Objective) -> Monitor | None:
         return None
     try:
         return error_monitor(objective)
-    except ValueError:  # the reference is undefined at these coefficients, which training does not require
+    except UndefinedReference:  # training does not need it
         return None
 
 
