@@ -390,10 +390,3 @@ def test_invalid_arguments(decay):
         kd.LBFGS(0)
     with pytest.raises(ValueError, match="history=0"):
         kd.LBFGS(5, history=0)
-
-
-def test_progress_is_silent_without_a_terminal(decay, capfd):
-    target, params, key = prepare(decay)
-    kd.fit(target, params, key, (kd.Adam(1),))
-    out, err = capfd.readouterr()
-    assert (out, err) == ("", "")
