@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import kdpinn_jax as kd
-from kdpinn_jax.models.grids import COARSE, GRID, grid, reference_values
+from kdpinn_jax.models.grids import COARSE, GRID, coarse_points, grid, reference_values
 from kdpinn_jax.models.metrics import compute_errors
 from kdpinn_jax.training.monitor import error_monitor
 
@@ -146,10 +146,27 @@ def test_the_reference_is_float64_if_jax_uses_float32(heat, untrained, float32):
 
 def test_monitor(model, heat):
     monitor = error_monitor(kd.objective(heat))
-    z = grid((0, 0), (1, 1), COARSE[2])
+    z = coarse_points(heat, COARSE)
     expected = np.linalg.norm(np.asarray(model(z)) - exact(z)) / np.linalg.norm(exact(z))
     assert float(monitor(model.params)) == pytest.approx(expected, rel=1e-10)
     assert error_monitor(kd.objective(replace(heat, reference=None))) is None
+    nowhere = replace(heat, reference=lambda c: lambda z: jnp.nan * z[:1])
+    assert error_monitor(kd.objective(nowhere)) is None
+    half = replace(heat, reference=lambda c: lambda z: jnp.where(z[1:] < 0.5, heat.reference(c)(z), jnp.nan))
+    assert 0 < float(error_monitor(kd.objective(half))(model.params)) < np.inf
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 6])
+def test_coarse_points_are_even_and_have_no_common_planes(heat, d):
+    """The mean of sin² 20πx, whose zeros are the points of a grid, and of a product are those of the domain."""
+    box = replace(heat, axes=tuple("abcdef"[:d]), lower=(-1.0,) * d, upper=(1.0,) * d, reference=None)
+    z = coarse_points(box, COARSE)
+    assert z.shape == (COARSE, d)
+    assert z.min() > -1
+    assert z.max() < 1
+    np.testing.assert_allclose(np.mean(np.sin(20 * np.pi * z) ** 2, axis=0), 0.5, atol=0.05)
+    np.testing.assert_allclose(np.mean(np.prod(z**2, axis=1)), 3.0**-d, rtol=0.2)
+    assert len(np.unique(z[:, 0].round(9))) == COARSE
 
 
 def test_as_dict_survives_json(model):

@@ -15,11 +15,10 @@ _T = TypeVar("_T")
 
 #: Points per axis of the dense grid, by the number of axes. Training never uses this grid.
 GRID = {1: 1001, 2: 101, 3: 41}
-#: Points per axis of the coarse grid, which monitors the error during training: an evaluation must cost less than a
-#: step.
-COARSE = {1: 101, 2: 33, 3: 11}
-#: Values of each coefficient of a family in the two grids, by its number of coefficients; both ends are included.
-MEMBERS, COARSE_MEMBERS = {1: 9, 2: 5}, 3
+#: The number of coarse points, which monitor the error during training: an evaluation must cost less than a step.
+COARSE = 1024
+#: Values of each coefficient of a family in the dense grid, by its number of coefficients; both ends are included.
+MEMBERS = {1: 9, 2: 5}
 #: Reference values are computed in chunks of points: a spectral reference holds one number per point and mode.
 _CHUNK = 4096
 
@@ -47,11 +46,37 @@ def grid(
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(lower))
 
 
-def grid_counts(problem: Problem, coarse: bool = False) -> tuple[int, ...]:
-    """The number of points along each axis of a problem's dense or coarse grid."""
+def grid_counts(problem: Problem) -> tuple[int, ...]:
+    """The number of points along each axis of a problem's dense grid."""
     d, p = problem.coordinates, len(problem.family)
-    members = COARSE_MEMBERS if coarse else MEMBERS.get(p, 3)
-    return (COARSE.get(d, 5) if coarse else GRID.get(d, 11),) * d + (members,) * p
+    return (GRID.get(d, 11),) * d + (MEMBERS.get(p, 3),) * p
+
+
+def coarse_points(problem: Problem, n: int) -> Float[np.ndarray, "n d"]:
+    """Evenly spread points of a problem's domain, on a family with its coefficients.
+
+    They are those of the R sequence, frac(½ + i/φ, ½ + i/φ², …) with φᵈ⁺¹ = φ + 1. Unlike a grid it has no common
+    planes, which may be the zeros of a solution such as sin 20πx.
+
+    Args:
+        problem: supplies the domain and its logarithmic axes.
+        n: the number of points.
+
+    Returns:
+        Points (n, d) in float64.
+
+    Source: Roberts (2018), "The unreasonable effectiveness of quasirandom sequences".
+    """
+    d = len(problem.axes)
+    phi = 2.0
+    for _ in range(60):  # a contraction: each iteration gains a digit or more
+        phi = (1 + phi) ** (1 / (d + 1))
+    unit = (0.5 + np.arange(1, n + 1)[:, None] * phi ** -np.arange(1.0, d + 1)) % 1
+    lower, upper = np.array(problem.lower, float), np.array(problem.upper, float)
+    z = lower + unit * (upper - lower)
+    for i in problem.logarithmic:
+        z[:, i] = lower[i] * (upper[i] / lower[i]) ** unit[:, i]
+    return z
 
 
 def reference_values(problem: Problem, coefficients: Mapping[str, Any], z: Float[np.ndarray, "n d"]) -> np.ndarray:
@@ -99,6 +124,17 @@ def reference_on_grid(
     """The points (n, d) of a grid, and the values (n, m) of the reference at them."""
     z = grid(lower, upper, counts, problem.logarithmic)
     return z, reference_values(problem, dict(coefficients), z)
+
+
+@functools.lru_cache(maxsize=8)
+def reference_at_coarse_points(
+    problem: Problem, coefficients: tuple[tuple[str, float], ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The coarse points (n, d) at which the reference is defined, and its values (n, m) there."""
+    z = coarse_points(problem, COARSE)
+    values = reference_values(problem, dict(coefficients), z)
+    defined = np.isfinite(values).all(axis=1)
+    return z[defined], values[defined]
 
 
 def hashable(coefficients: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:

@@ -72,7 +72,7 @@ def train_teacher(
         time_budget: as in ``fit``. The default stages then end when it is spent, or earlier if no step lowers the loss;
             the last report says which.
         progress: as in ``fit``.
-        track_error: whether the history records the relative L2 error on a coarse grid; requires ``problem.reference``.
+        track_error: whether the history records the relative L2 error at coarse points; requires ``problem.reference``.
         checkpoint: as in ``fit``.
         devices: as in ``fit``.
         dtype: the precision that is intended, ``"float64"`` or ``"float32"``. JAX trains in float64 if it is enabled

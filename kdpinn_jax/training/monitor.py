@@ -1,4 +1,4 @@
-"""The error of a network during training, on a coarse grid."""
+"""The error of a network during training, at coarse points."""
 
 import functools
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from jax import Array
 from jaxtyping import Float
 
 from ..base.types import Coefficients, Params, is_traced
-from ..models.grids import grid_counts, hashable, reference_on_grid
+from ..models.grids import hashable, reference_at_coarse_points
 from ..models.metrics import headline
 from ..models.model import network_field
 from ..pde.networks import MLP
@@ -21,21 +21,22 @@ Monitor = Callable[[Params], Array]
 
 
 def error_monitor(objective: Objective) -> Monitor | None:
-    """The relative L2 error of the headline quantity on a coarse grid, as a function of the parameters.
+    """The relative L2 error of the headline quantity at coarse points, as a function of the parameters.
 
     Args:
         objective: the objective that is trained.
 
     Returns:
-        params -> error, or None if the problem has no reference or its coefficients are traced.
+        params -> error, or None if the problem has no reference, it is nowhere defined, or the coefficients are traced.
     """
     problem = objective.problem
     if problem.reference is None or is_traced(objective.coefficients):
         return None
-    counts = grid_counts(problem, coarse=True)
-    grid, values = reference_on_grid(problem, hashable(objective.coefficients), problem.lower, problem.upper, counts)
+    points, values = reference_at_coarse_points(problem, hashable(objective.coefficients))
+    if not len(points):
+        return None
     columns = tuple(headline(problem)[1])
-    z, exact = jnp.asarray(grid), jnp.asarray(values)
+    z, exact = jnp.asarray(points), jnp.asarray(values)
 
     def monitor(params: Params) -> Array:
         return _relative_l2(problem, objective.network, columns, params, objective.coefficients, z, exact)
