@@ -60,7 +60,7 @@ def test_scales():
     boundary, residual = scales["boundary"], scales["residual"]
     assert boundary.condition
     assert not residual.condition
-    np.testing.assert_allclose(boundary[:4], (7.0, 1.0, 7.0, 0.0), atol=1e-12)
+    np.testing.assert_allclose((*boundary[:2], boundary.mean[0], boundary.spread[0]), (7, 1, 7, 0), atol=1e-12)
     assert residual.prescribed == pytest.approx(3 * np.pi**2 / 100 / np.sqrt(2), rel=1e-3)
     assert residual.unit == pytest.approx(0.01)
 
@@ -88,6 +88,14 @@ def test_the_suggestion_for_values_in_a_range(heat):
     warm = kd.Term(heat.terms["initial"].sample, kd.dirichlet(lambda z, c: 293.0 + 707.0 * z[1:]), count=64)
     problem = replace(heat, reference=None, terms=heat.terms | {"boundary": walls, "initial": warm})
     with pytest.warns(RuntimeWarning, match=r"ansatz=lambda net, z, c: 64\d\.\d \+ 300 \* net\(z\)"):
+        train(problem, stages=(kd.Adam(1),))
+
+
+def test_every_field_has_its_own_scale(decay):
+    """A temperature and a concentration."""
+    initial = kd.Term(decay.terms["initial"].sample, kd.dirichlet(lambda z, c: jnp.array([324.5, 0.875])), count=1)
+    problem = replace(decay, fields=("T", "C"), reference=None, terms=decay.terms | {"initial": initial})
+    with pytest.warns(RuntimeWarning, match=r"lambda net, z, c: jnp.array\(\[324.5, 0.875\]\) \+ net\(z\)"):
         train(problem, stages=(kd.Adam(1),))
 
 

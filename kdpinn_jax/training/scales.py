@@ -7,7 +7,7 @@ and a cosine over the domain, whose values are about 1.
 import functools
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -38,15 +38,15 @@ class Scale(NamedTuple):
     Attributes:
         prescribed: the root mean square of the residual for a network that is zero.
         unit: the root of the mean square change to it by a sine and by a cosine.
-        mean: the mean of the values that a condition u = value prescribes, −r for a network that is zero.
-        spread: their standard deviation.
+        mean: (k,) the means of the values that a condition u = value prescribes, −r for a network that is zero.
+        spread: (k,) their standard deviations.
         condition: whether the term is a condition or measured values, and no equation.
     """
 
     prescribed: float
     unit: float
-    mean: float
-    spread: float
+    mean: np.ndarray
+    spread: np.ndarray
     condition: bool
 
 
@@ -68,10 +68,10 @@ def term_scales(objective: Objective) -> dict[str, Scale]:
     rows, problem, scales = compiled_sample(objective, jax.random.key(0)).rows, objective.problem, {}
     for name, term in objective.terms.items():
         if np.any(np.asarray(objective.weights[name]) > 0):
-            prescribed, unit, mean, spread = map(float, _scale(problem, term, objective.coefficients, rows[name]))
+            prescribed, unit, mean, spread = map(np.asarray, _scale(problem, term, objective.coefficients, rows[name]))
             measured = rows[name].shape[1] > len(problem.axes)
             condition = measured or lies_on_faces(problem, np.asarray(rows[name]))
-            scale = Scale(prescribed, unit, mean, spread, condition)
+            scale = Scale(float(prescribed), float(unit), mean, spread, condition)
             if math.isfinite(scale.prescribed + scale.unit):
                 scales[name] = scale
     return scales
@@ -96,7 +96,7 @@ def _scale(
     at_zero = residuals(jnp.zeros_like)
     square = lambda r: jnp.mean(jnp.sum(r**2, axis=-1))
     unit = jnp.sqrt(square(residuals(jnp.sin) - at_zero) + square(residuals(jnp.cos) - at_zero))
-    return jnp.sqrt(square(at_zero)), unit, -jnp.mean(at_zero), jnp.std(at_zero)
+    return jnp.sqrt(square(at_zero)), unit, -jnp.mean(at_zero, axis=0), jnp.std(at_zero, axis=0)
 
 
 def _scale_advice(problem: Problem, scales: Mapping[str, Scale]) -> str:
@@ -116,15 +116,15 @@ def _scale_advice(problem: Problem, scales: Mapping[str, Scale]) -> str:
     )
     if problem.ansatz is not None:
         return f"{found} in the ansatz by about {_power(scale.prescribed / scale.unit):g}"
-    if len(problem.fields) > 1:
-        return f"{found} with one number per field, such as ansatz=lambda net, z, c: jnp.array([…]) * net(z)"
-    if not scale.condition:
+    # A condition on other than all fields has other components.
+    values = [value for value in large.values() if value.condition and value.mean.shape == (len(problem.fields),)]
+    if not values:
         return f"{found}, ansatz=lambda net, z, c: {_power(scale.prescribed / scale.unit):g} * net(z)"
-    values = [value for value in large.values() if value.condition]
-    mean = sum(value.mean for value in values) / len(values)
-    spread = math.sqrt(sum(value.spread**2 + (value.mean - mean) ** 2 for value in values) / len(values))
-    factor = f"{float(f'{spread:.1g}'):g} * " if spread > 1e-6 * abs(mean) else ""
-    return f"{found}, ansatz=lambda net, z, c: {mean:.4g} + {factor}net(z)"
+    mean = np.mean([value.mean for value in values], axis=0)
+    spread = np.sqrt(np.mean([value.spread**2 + (value.mean - mean) ** 2 for value in values], axis=0))
+    factors = [float(f"{s:.1g}") if s > 1e-6 * abs(m) else 1.0 for s, m in zip(spread, mean, strict=True)]
+    factor = "" if set(factors) == {1.0} else f"{_numbers(factors)} * "
+    return f"{found}, ansatz=lambda net, z, c: {_numbers(mean)} + {factor}net(z)"
 
 
 def _weight_advice(objective: Objective, scales: Mapping[str, Scale]) -> str:
@@ -144,6 +144,12 @@ def _weight_advice(objective: Objective, scales: Mapping[str, Scale]) -> str:
         f"term {small!r} is about {sizes[small] / sizes[large]:.0e} of {large!r} for a solution of about 1, so "
         f"training ignores it; divide the residual of {name!r} by its size, or use weights={{{name!r}: {weight:g}}}"
     )
+
+
+def _numbers(values: Iterable[float]) -> str:
+    """One number per field as Python code."""
+    texts = [f"{value:.4g}" for value in values]
+    return texts[0] if len(texts) == 1 else f"jnp.array([{', '.join(texts)}])"
 
 
 def _power(number: float) -> float:
