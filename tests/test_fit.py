@@ -74,7 +74,7 @@ def test_reports_have_steps_losses_and_times(trained):
     assert adam.why() == "completed its 50 steps"
 
 
-def test_history_has_the_error_and_the_mean_squares_of_the_model(trained):
+def test_history_has_the_error_and_the_mean_squares_of_the_model(trained, decay):
     """The last record belongs to the returned parameters."""
     z = domain_points(trained.problem, coarse=True)[0]
     error = np.linalg.norm(np.asarray(trained(z)) - np.exp(-z)) / np.linalg.norm(np.exp(-z))
@@ -391,10 +391,3 @@ def test_invalid_arguments(decay):
         kd.LBFGS(0)
     with pytest.raises(ValueError, match="history=0"):
         kd.LBFGS(5, history=0)
-
-
-def test_progress_is_silent_without_a_terminal(decay, capfd):
-    target, params, key = prepare(decay)
-    kd.fit(target, params, key, (kd.Adam(1),))
-    out, err = capfd.readouterr()
-    assert (out, err) == ("", "")

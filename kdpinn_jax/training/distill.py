@@ -28,6 +28,7 @@ from .precision import check_precision
 from .recompilation import count_problem
 from .resampling import Sampling
 from .review import final_monitor, reviewed
+from .scales import warn_of_units
 from .soft_target import soft_target
 from .stages import LBFGS, LevenbergMarquardt, SSBroyden, Stage
 
@@ -253,6 +254,8 @@ def _train(
     params = init_params(target.problem, target.network, key_init)
     check_precision(params, dtype, caller)
     traced = is_traced(phases, params)
+    if not traced:
+        warn_of_units(target, caller)
     if traced:  # there is no clock
         phases = [_limited(phase) for phase in phases]
     if track_error:

@@ -88,7 +88,7 @@ def _condition_scale(objective: Objective, params: Params, term: Term, rows: Arr
     the constrained quantity inside the domain, where the same residual is the quantity less the continued value.
     """
     problem = objective.problem
-    if rows.shape[1] > len(problem.axes) or not _lies_on_faces(problem, np.asarray(rows)):
+    if rows.shape[1] > len(problem.axes) or not lies_on_faces(problem, np.asarray(rows)):
         return math.nan
 
     def prescribed(rows: Array) -> float:
@@ -100,7 +100,7 @@ def _condition_scale(objective: Objective, params: Params, term: Term, rows: Arr
     return value if not value < ZERO * quantity else quantity
 
 
-def _lies_on_faces(problem: Problem, z: np.ndarray) -> bool:
+def lies_on_faces(problem: Problem, z: np.ndarray) -> bool:
     """Whether all points lie on faces of the domain or in one plane, so that they are those of a condition."""
     lower, upper = np.asarray(problem.lower), np.asarray(problem.upper)
     near = _ROUNDING * (upper - lower)
