@@ -166,8 +166,8 @@ class _Misfit:
         measured = row[self.d :]
         if measured.shape != values.shape:
             raise ValueError(
-                f"data: values have {len(measured)} columns for {len(values)} fields; give one column per field, or "
-                "name the fields that were measured: data(z, values, fields=('u',))"
+                f"data: values are of shape (N, {len(measured)}) for {len(values)} fields; give one column per field, "
+                "or name the fields that were measured: data(z, values, fields=('u',))"
             )
         if not self.gaps:
             return values - measured
