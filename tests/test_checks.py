@@ -14,6 +14,7 @@ import pytest
 
 import kdpinn_jax as kd
 from kdpinn_jax.pde.fingerprint import NoFingerprint, fingerprint
+from kdpinn_jax.training import recompilation
 
 SHORT = {"network": kd.MLP((4,)), "stages": (kd.Adam(2),), "progress": False}
 
@@ -51,12 +52,23 @@ def scalar(u, z, c):
             "raises KeyError: 'rate'; the coefficients of the problem are: nu",
         ),
         ({"residual": lambda u, z, c: jnp.ones(3) + jnp.ones(2)}, "residual of term 'residual' raises TypeError"),
+        ({"residual": lambda u, z, c: u(z) + z[1:2] * u(z)[1]}, "uses the index 1 of an array of length 1.*fields u"),
+        ({"residual": lambda u, z, c: u(z) * z[jnp.array([0, 3])][1]}, "uses the index 3 of an array of length 1"),
+        ({"residual": lambda u, z, c: jax.jit(lambda z: z[2])(z)[None] * u(z)}, "uses the index 2 of an array"),
+        ({"residual": lambda u, z, c: kd.derivative(lambda z: u(z)[1:2] + u(z)[2], 0)(z)}, "uses the index 2"),
+        ({"residual": lambda u, z, c: z.at[1].set(0.0)}, "uses the index 1 of an array of length 1"),
+        ({"residual": lambda u, z, c: kd.derivative(u, 1)(z)}, "derivative: axis=1 does not exist; the point has 1"),
+        ({"residual": lambda u, z, c: kd.laplacian(u, (0, 4))(z)}, "axis=4 does not exist"),
+        ({"ansatz": lambda net, z, c: z[2] * net(z)}, "ansatz uses the index 2 of an array of length 1"),
         ({"sample": lambda key, n: jnp.zeros((3, 1))}, r"sample\(key, 16\) returns shape \(3, 1\); expected \(16, 1\)"),
         ({"sample": lambda key, n: jnp.zeros(n)}, r"returns shape \(16,\); expected \(16, 1\)"),
         ({"ansatz": lambda net, z, c: net(z)[0]}, r"ansatz returns shape \(\); expected \(1,\), one value for each"),
         ({"ansatz": lambda net, z, c: jnp.ones(2) * net(z)}, r"ansatz returns shape \(2,\)"),
         ({"embed": lambda z: z[0]}, r"embed returns shape \(\); expected \(inputs,\)"),
-        ({"terms": {"data": kd.data(np.zeros((4, 1)), np.zeros((4, 2)))}}, "values have 2 columns for 1 fields"),
+        (
+            {"terms": {"data": kd.data(np.zeros((4, 1)), np.zeros((4, 2)))}},
+            r"values are of shape \(N, 2\) for 1 fields",
+        ),
         (
             {"terms": {"start": kd.Term(kd.box((0,), (0,)), kd.dirichlet((1.0, 2.0)), count=1)}},
             r"dirichlet: value has shape \(2,\); expected \(1,\)",
@@ -75,13 +87,13 @@ def test_a_wrong_shape_is_refused_before_training(wrong, message):
 def test_a_reference_of_a_wrong_shape_is_refused(reference):
     wrong = problem(reference=lambda c: reference)
     with pytest.raises(ValueError, match=r"problem 'decay': reference returns shape .*expected \(1,\)"):
-        kd.evaluate(kd.train_teacher(wrong, jax.random.key(0), **SHORT))
+        kd.train_teacher(wrong, jax.random.key(0), **SHORT)
 
 
 def test_an_additional_term_is_checked():
     one_column = kd.data(np.zeros((4, 1)), np.zeros((4, 1)))
     three = problem(fields=("x", "y", "z"))
-    with pytest.raises(ValueError, match=r"term 'observed'.*values have 1 columns for 3 fields"):
+    with pytest.raises(ValueError, match=r"term 'observed'.*values are of shape \(N, 1\) for 3 fields"):
         kd.objective(three, terms={"observed": one_column})
     named = kd.data(np.zeros((4, 1)), np.zeros((4, 1)), fields=("y",))
     assert kd.objective(three, terms={"observed": named}).terms["observed"].residual.func.fields == (1,)
@@ -193,7 +205,8 @@ def test_copies_of_shipped_problems_are_equal(name):
 
 def test_a_callback_has_no_fingerprint(tmp_path):
     def host(u, z, c):
-        return decay(u, z, c) * jax.pure_callback(lambda x: x, jax.ShapeDtypeStruct((), z.dtype), 1.0 + 0 * z[0])
+        one = jax.ShapeDtypeStruct((), z.dtype)
+        return decay(u, z, c) * jax.pure_callback(np.cos, one, 0 * z[0], vmap_method="sequential")
 
     with pytest.raises(NoFingerprint, match=r"term 'residual'.*pure_callback"):
         problem(host).fingerprints  # noqa: B018
@@ -216,6 +229,23 @@ def test_the_derivative_rule_counts():
     x = jax.ShapeDtypeStruct((), jnp.float64)
     assert fingerprint("f", slope(made(2.0)), x) != fingerprint("f", slope(made(3.0)), x)
     assert fingerprint("f", slope(made(2.0)), x) == fingerprint("f", slope(made(2.0)), x)
+
+
+def test_a_loop_of_new_problems_gets_a_hint_and_a_bound(monkeypatch):
+    """A problem that computes the same counts once; the hint comes once, and the caches are emptied at the limit."""
+    emptied = []
+    monkeypatch.setattr(recompilation, "_trained", {})
+    monkeypatch.setattr(jax, "clear_caches", lambda: emptied.append(1))
+    first = [problem(scaled(float(rate))) for rate in range(recompilation.LIMIT + 1)]
+    for each in first[: recompilation.HINT - 1] * 2:
+        recompilation.count_problem(each)
+    with pytest.warns(RuntimeWarning, match="8 different problems named 'decay'.*coefficients="):
+        recompilation.count_problem(first[recompilation.HINT - 1])
+    for each in first[recompilation.HINT : recompilation.LIMIT]:
+        recompilation.count_problem(each)
+    assert not emptied
+    recompilation.count_problem(first[-1])
+    assert emptied == [1]
 
 
 # Copies of models ---------------------------------------------------------------------------------------------------

@@ -49,7 +49,8 @@ def known_model(problem, *perturbations):
     truth, names = problem.reference(problem.coefficients), [f"size {i}" for i in range(len(perturbations))]
 
     def ansatz(net, z, c):
-        perturbation = sum(c[name] * function(z) for name, function in zip(names, perturbations, strict=True))
+        # The coefficients of the problem itself, with which it is checked, do not contain the multiples.
+        perturbation = sum(c.get(name, 0.0) * function(z) for name, function in zip(names, perturbations, strict=True))
         return truth(z) + net(z) + perturbation
 
     problem = dataclasses.replace(problem, ansatz=ansatz)

@@ -13,6 +13,7 @@ from kdpinn_jax.evaluation import correction
 from kdpinn_jax.models.grids import COARSE, GRID, domain_points, grid, low_discrepancy, reference_values
 from kdpinn_jax.models.metrics import compute_errors
 from kdpinn_jax.training.monitor import error_monitor
+from kdpinn_jax.training.review import final_monitor
 
 
 def exact(z):
@@ -241,6 +242,24 @@ def test_monitor(model, heat):
     expected = np.linalg.norm(np.asarray(model(z)) - exact(z)) / np.linalg.norm(exact(z))
     assert float(monitor(model.params)) == pytest.approx(expected, rel=1e-10)
     assert error_monitor(kd.objective(replace(heat, reference=None))) is None
+    nowhere = replace(heat, reference=lambda c: lambda z: jnp.nan * z[:1])
+    with pytest.raises(ValueError, match="the reference is finite at none of"):
+        error_monitor(kd.objective(nowhere))
+    assert final_monitor(kd.objective(nowhere)) is None
+    half = replace(heat, reference=lambda c: lambda z: jnp.where(z[1:] < 0.5, heat.reference(c)(z), jnp.nan))
+    assert 0 < float(error_monitor(kd.objective(half))(model.params)) < np.inf
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 6])
+def test_coarse_points_are_even_and_have_no_common_planes(d):
+    """The mean of sin² 20πx, whose zeros are the points of a grid, and of a product are those of the domain."""
+    z = low_discrepancy((-1.0,) * d, (1.0,) * d, COARSE)
+    assert z.shape == (COARSE, d)
+    assert z.min() > -1
+    assert z.max() < 1
+    np.testing.assert_allclose(np.mean(np.sin(20 * np.pi * z) ** 2, axis=0), 0.5, atol=0.05)
+    np.testing.assert_allclose(np.mean(np.prod(z**2, axis=1)), 3.0**-d, rtol=0.2)
+    assert len(np.unique(z[:, 0].round(9))) == COARSE
 
 
 def test_as_dict_survives_json(model):

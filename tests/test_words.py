@@ -34,15 +34,17 @@ EXEMPT = {Path("tests/test_words.py"), Path("CONTRIBUTING.md"), Path("LICENSE")}
 SUFFIXES = {".py", ".pyi", ".md", ".toml", ".txt", ".in", ".cff", ""}
 
 
-def texts():
+def tracked_files():
+    """The files of the repository, or of an unpacked source distribution, which has no history."""
     listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
     )
-    paths = [Path(line) for line in listed.stdout.splitlines()]
+    source = ROOT / "kdpinn_jax.egg-info" / "SOURCES.txt"
+    return (source.read_text() if listed.returncode else listed.stdout).splitlines()
+
+
+def texts():
+    paths = [Path(line) for line in tracked_files()]
     return [
         path
         for path in paths

@@ -138,7 +138,7 @@ def estimate(model: Model, reason: str) -> ErrorEstimate:
     return make_estimate(model, NORM, value, kind, (reason, sentence, *continuous), parts)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=8)
 def _corrected_problem(problem: Problem, network: MLP) -> Problem:
     """The problem whose network is the frozen one plus ``scale`` times a new one.
 

@@ -113,7 +113,8 @@ def _report(summary: dict[str, Any]) -> StageReport:
     names = records[0]["mean_squares"] if records else ()
     if records and "loss" not in names:
         raise ValueError("a record without a loss")
-    if records and not set(summary["terms"]) <= set(names):
+    terms = summary.get("terms", {})  # older files have neither terms nor errors in their reports
+    if records and not set(terms) <= set(names):
         raise ValueError("a term without a record")
     return StageReport(
         stage=str(summary["stage"]),
@@ -123,9 +124,9 @@ def _report(summary: dict[str, Any]) -> StageReport:
         record_steps=np.asarray([int(record["step"]) for record in records], int),
         history={str(name): np.asarray([float(r["mean_squares"][name]) for r in records]) for name in names},
         fresh_loss=float(summary["fresh_loss"]),
-        relative_l2=float(summary["relative_l2"]),
-        terms={str(name): _term(numbers) for name, numbers in summary["terms"].items()},
-        jumps=tuple(map(str, summary["jumps"])),
+        relative_l2=float(summary.get("relative_l2", math.nan)),
+        terms={str(name): _term(numbers) for name, numbers in terms.items()},
+        jumps=tuple(map(str, summary.get("jumps", ()))),
         seconds_compiling=float(summary["seconds_compiling"]),
         seconds=float(summary["seconds"]),
         record_seconds=np.asarray([float(record["seconds"]) for record in records]),

@@ -150,6 +150,10 @@ def _inside(problem: Problem, z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, 
     return chosen
 
 
+class UndefinedReference(ValueError):
+    """A reference that has no values at these coefficients."""
+
+
 class ReferencePoints(NamedTuple):
     """Points at which the reference is finite, and its values.
 
@@ -176,7 +180,8 @@ def reference_points(
     """``domain_points`` with the values of the reference, without the points at which it is not finite.
 
     Raises:
-        ValueError: the reference is finite nowhere in the domain, or ``reference_values`` or ``domain_points`` fails.
+        UndefinedReference: the reference is finite nowhere in the domain.
+        ValueError: ``reference_values`` or ``domain_points`` fails.
     """
     return _reference_points(problem, hashable(coefficients), box, coarse)
 
@@ -192,7 +197,7 @@ def _reference_points(
     exact = reference_values(problem, dict(coefficients), z)
     finite = np.isfinite(exact).all(axis=1)
     if box is None and not finite.any():
-        raise ValueError(
+        raise UndefinedReference(
             f"problem {problem.name!r}: the reference is finite at none of {len(z)} points of the domain; correct it, "
             "exclude a region by Problem(inside=...), or set reference=None"
         )
@@ -203,8 +208,8 @@ def reference_values(problem: Problem, coefficients: Mapping[str, Any], z: Float
     """The reference at points z (n, d): values (n, m), always in float64, whatever the caller's precision.
 
     Raises:
-        ValueError: the problem has no reference, it is undefined at these coefficients, or it does not return one value
-            per field.
+        UndefinedReference: the reference is undefined at these coefficients.
+        ValueError: the problem has no reference, or it does not return one value per field.
     """
     field = _compiled_reference(problem, hashable(coefficients))
     # The last chunk is padded with repeated points, so that one compiled size serves any number of points.
@@ -226,7 +231,7 @@ def _compiled_reference(
             with jax.enable_x64(True):
                 return compute()
         except ArithmeticError as error:  # a Reynolds number of 0, a volatility of 1e300
-            raise ValueError(
+            raise UndefinedReference(
                 f"problem {problem.name!r} has no reference at {dict(coefficients)} ({error}); change the coefficients"
             ) from None
 

@@ -9,6 +9,10 @@ from jaxtyping import Float
 
 from ..pde.problem import Problem
 
+#: The number of members of a family that a table shows.
+_SHOWN = 5
+_NO_REFERENCE = "no reference solution"
+
 
 class Errors(NamedTuple):
     """Errors of one quantity, in the units of u.
@@ -65,6 +69,25 @@ class Metrics(NamedTuple):
                 "use kd.error_estimate(model)"
             )
         return self.errors[self.quantity]
+
+    def __repr__(self) -> str:
+        """A table: errors on the domain and beyond it, residuals, and the worst members of a family."""
+        rows = [(name, *errors) for name, errors in self.errors.items()]
+        for region, fields in self.extrapolation.items():
+            rows += [(f"{name}, {region}", *errors) for name, errors in fields.items()]
+        for member in self.members[:_SHOWN]:
+            rows.append(
+                (", ".join(f"{name} = {value:.3g}" for name, value in member.coefficients.items()), *member.errors)
+            )
+        width = max(map(len, [_NO_REFERENCE, *(row[0] for row in rows), *self.residuals])) + 2
+        header = f"{'':{width}}{'RMSE':>10}{'rel. L2':>10}{'maximum':>10}"
+        table = [f"{name:{width}}" + "".join(f"{number:10.1e}" for number in numbers) for name, *numbers in rows]
+        if len(self.members) > _SHOWN:
+            table.append(f"… and {len(self.members) - _SHOWN} members with smaller errors")
+        residuals = [f"{name:{width}}{number:10.1e}" for name, number in self.residuals.items()]
+        return "\n".join(
+            [*([header, *table] if rows else [_NO_REFERENCE]), *(["residuals", *residuals] if residuals else [])]
+        )
 
     @property
     def rmse(self) -> float:

@@ -6,15 +6,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from ..base.fork import check_not_forked
-from ..base.types import Coefficients, Field, Params
+from ..base.types import Coefficients, Field, Params, is_traced
 from ..pde.networks import MLP, count_parameters
 from ..pde.problem import Problem
 from .report import StageReport
+from .summary import training_summary
 
 
 def network_field(problem: Problem, network: MLP, params: Params, coefficients: Coefficients) -> Field:
@@ -64,7 +66,7 @@ def precision(params: Params) -> jnp.dtype:
     data_fields=["params", "coefficients", "training"],
     meta_fields=["problem", "network"],
 )
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """A problem's solution as a network. Called on points (n, d), it returns the fields (n, m).
 
@@ -93,6 +95,24 @@ class Model:
         z = jnp.asarray(z, self.dtype)
         check_points(z.shape, self.problem)
         return _values(self.problem, self.network, self.params, self.coefficients, z)
+
+    def __repr__(self) -> str:
+        """A summary of about six lines: problem, network, and how the training ended."""
+        problem = self.problem
+        coefficients = ", ".join(
+            f"{name} = {value}" if np.ndim(value) or is_traced(value) else f"{name} = {value:.6g}"
+            for name, value in self.coefficients.items()
+        )
+        layers, count = "-".join(map(str, self.network.layers(embedded_size(problem)))), count_parameters(self.params)
+        return "\n".join(
+            [
+                f"Model of {problem.name!r}: ({', '.join(problem.axes)}) -> ({', '.join(problem.fields)})"
+                + (f" at {coefficients}" if coefficients else ""),
+                f"  conditions  {problem.conditions}",
+                f"  network     {layers} {self.network.activation}, {count} parameters in {self.dtype}",
+                *training_summary(self.training),
+            ]
+        )
 
     @property
     def field(self) -> Field:

@@ -1,7 +1,7 @@
 """Checks of a problem's functions: each is traced once, before training, and must return what its place requires.
 
-NumPy's broadcasting turns many wrong shapes into wrong numbers: one column of measured values for three fields, or a
-residual that is a scalar. Tracing takes milliseconds and finds them.
+Broadcasting turns many wrong shapes into wrong numbers: one column of measured values for three fields, or a residual
+that is a scalar. An index beyond the end of an array gives its last entry. Tracing takes milliseconds and finds them.
 """
 
 import functools
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from ..base.names import one_line
 from .fingerprint import probe_field
+from .indices import index_beyond
 from .problem import Problem, Term
 
 _Shape = jax.ShapeDtypeStruct
@@ -102,12 +103,18 @@ def _check_term(problem: Problem, name: str, structure: Any, leaves: tuple[_Shap
 def _returned(what: str, problem: Problem, function: Callable[..., Any], *arguments: Any) -> _Shape:
     """Shape and type of the one real array that a function returns."""
     try:
-        value = jax.eval_shape(function, *arguments)
+        program, value = jax.make_jaxpr(function, return_shape=True)(*arguments)
     except KeyError as error:
         known = ", ".join(problem.coefficients) or "none"
         raise ValueError(f"{what} raises KeyError: {error}; the coefficients of the problem are: {known}") from error
     except Exception as error:  # whatever the user's function raises
         raise ValueError(f"{what} raises {type(error).__name__}: {one_line(error)}") from error
+    if (beyond := index_beyond(program)) is not None:
+        index, length = beyond
+        raise ValueError(
+            f"{what} uses the index {index} of an array of length {length}, in place of which JAX takes the last one; "
+            f"the problem has the axes {', '.join(problem.axes)} and the fields {', '.join(problem.fields)}"
+        )
     if not isinstance(value, _Shape):
         hint = "is its return missing?" if value is None else "use jnp.stack or jnp.concatenate"
         raise ValueError(f"{what} returns {_kind(value)}; expected one array: {hint}")

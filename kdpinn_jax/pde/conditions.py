@@ -95,11 +95,11 @@ def periodic_condition(axis: int, period: float, derivatives: int = 1) -> Residu
     Returns:
         The residual ∂ʲu/∂z_axisʲ(z) − ∂ʲu/∂z_axisʲ(z + period), j = 0…derivatives, of shape (m (derivatives + 1),).
     """
-    return _Periodic(int(axis), float(period), int(derivatives))
+    return _PeriodicCondition(int(axis), float(period), int(derivatives))
 
 
 @dataclass(frozen=True)
-class _Periodic:
+class _PeriodicCondition:
     axis: int
     period: float
     derivatives: int
@@ -166,8 +166,8 @@ class _Misfit:
         measured = row[self.d :]
         if measured.shape != values.shape:
             raise ValueError(
-                f"data: values have {len(measured)} columns for {len(values)} fields; give one column per field, or "
-                "name the fields that were measured: data(z, values, fields=('u',))"
+                f"data: values are of shape (N, {len(measured)}) for {len(values)} fields; give one column per field, "
+                "or name the fields that were measured: data(z, values, fields=('u',))"
             )
         if not self.gaps:
             return values - measured

@@ -18,9 +18,24 @@ from ..base.types import Field
 MOST_UNROLLED = 6
 
 
+def _unit(z: Float[Array, " d"], axis: int) -> Float[Array, " d"]:
+    """The unit vector along an axis."""
+    return jnp.zeros_like(z).at[_existing(z, axis)].set(1)
+
+
+def _units(z: Float[Array, " d"], axes: tuple[int, ...]) -> Float[Array, "a d"]:
+    """The unit vectors along several axes, as one operation."""
+    return jnp.eye(len(z), dtype=z.dtype)[jnp.asarray([_existing(z, axis) for axis in axes])]
+
+
+def _existing(z: Float[Array, " d"], axis: int) -> int:
+    if not -len(z) <= axis < len(z):
+        raise ValueError(f"derivative: axis={axis} does not exist; the point has {len(z)} coordinates, counted from 0")
+    return axis
+
+
 def _along(u: Field, z: Float[Array, " d"], axis: int) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
-    direction = jnp.zeros_like(z).at[axis].set(1)
-    return jax.jvp(u, (z,), (direction,))
+    return jax.jvp(u, (z,), (_unit(z, axis),))
 
 
 def derivative(u: Field, axis: int) -> Field:
@@ -61,7 +76,7 @@ def two_derivatives(
     Returns:
         Three arrays (m,).
     """
-    return _twice_along(u, z, jnp.zeros_like(z).at[axis].set(1))
+    return _twice_along(u, z, _unit(z, axis))
 
 
 def two_derivatives_along(
@@ -81,8 +96,7 @@ def two_derivatives_along(
     Returns:
         u (m,), ∂u/∂z_axis (a, m) and ∂²u/∂z_axis² (a, m), one row per axis.
     """
-    directions = jnp.eye(len(z), dtype=z.dtype)[jnp.asarray(axes)]
-    value, slopes, curvatures = jax.vmap(lambda direction: _twice_along(u, z, direction))(directions)
+    value, slopes, curvatures = jax.vmap(lambda direction: _twice_along(u, z, direction))(_units(z, axes))
     return value[0], slopes, curvatures
 
 
@@ -118,8 +132,7 @@ def divergence(u: Field, axes: tuple[int, ...]) -> Field:
 
     def u_divergence(z: Float[Array, " d"]) -> Float[Array, " 1"]:
         if len(axes) > MOST_UNROLLED:
-            directions = jnp.eye(len(z), dtype=z.dtype)[jnp.asarray(axes)]
-            slopes = jax.vmap(lambda direction: jax.jvp(u, (z,), (direction,))[1])(directions)
+            slopes = jax.vmap(lambda direction: jax.jvp(u, (z,), (direction,))[1])(_units(z, axes))
             return jnp.sum(jnp.diagonal(slopes), keepdims=True)
         return jnp.sum(jnp.stack([_along(u, z, axis)[1][i] for i, axis in enumerate(axes)]), keepdims=True)
 

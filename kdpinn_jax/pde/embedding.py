@@ -52,11 +52,11 @@ def periodic_embedding(
         axes: the periodic axes; all other coordinates are scaled to [−1, 1].
         harmonics: the number of harmonics, j = 1…harmonics.
     """
-    return _Periodic(scale_to_unit(lower, upper), tuple(axes), harmonics)
+    return _PeriodicEmbedding(scale_to_unit(lower, upper), tuple(axes), harmonics)
 
 
 @dataclass(frozen=True)
-class _Periodic:
+class _PeriodicEmbedding:
     scale: Embedding
     axes: tuple[int, ...]
     harmonics: int

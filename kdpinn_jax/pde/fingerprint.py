@@ -58,12 +58,11 @@ def fingerprint(what: str, function: Callable[..., Any], *arguments: Any) -> str
 
 def _describe(value: Any, content: list[str]) -> None:
     """Append everything that distinguishes a parameter of a program."""
-    if isinstance(value, ClosedJaxpr):
-        _describe(value.jaxpr, content)
-        for constant in value.consts:
+    if isinstance(value, ClosedJaxpr | Jaxpr):  # one class from JAX 0.12 on, whose attribute jaxpr is the object itself
+        program: Any = value
+        _describe_jaxpr(getattr(program, "jaxpr", program), content)
+        for constant in getattr(program, "consts", ()):
             _describe(constant, content)
-    elif isinstance(value, Jaxpr):
-        _describe_jaxpr(value, content)
     elif isinstance(value, Tracer):
         raise NoFingerprint("it depends on a value that is being traced by jit, vmap or grad")
     elif isinstance(value, jax.Array | np.ndarray | np.generic):

@@ -70,7 +70,7 @@ def parametric(problem: Problem, **ranges: Range) -> Problem:
     return _parametric(problem, tuple(checked))
 
 
-@functools.cache
+@functools.lru_cache(maxsize=64)
 def _parametric(problem: Problem, ranges: tuple[tuple[str, Range], ...]) -> Problem:
     names = tuple(name for name, _ in ranges)
     family = replace(

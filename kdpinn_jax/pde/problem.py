@@ -212,7 +212,7 @@ class Problem:
         return self.embed or scale_to_unit(self.lower, self.upper, logarithmic=self.logarithmic)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=64)
 def with_conditions(problem: Problem, conditions: Conditions) -> Problem:
     """The problem with soft or hard conditions.
 

@@ -25,8 +25,10 @@ from .monitor import error_monitor
 from .objective import objective
 from .phase import Phase
 from .precision import check_precision
+from .recompilation import count_problem
 from .resampling import Sampling
 from .review import final_monitor, reviewed
+from .scales import warn_of_units
 from .soft_target import soft_target
 from .stages import LBFGS, LevenbergMarquardt, SSBroyden, Stage
 
@@ -252,6 +254,8 @@ def _train(
     params = init_params(target.problem, target.network, key_init)
     check_precision(params, dtype, caller)
     traced = is_traced(phases, params)
+    if not traced:
+        warn_of_units(target, caller)
     if traced:  # there is no clock
         phases = [_limited(phase) for phase in phases]
     if track_error:
@@ -265,5 +269,6 @@ def _train(
         interrupted.model = Model(target.problem, target.network, fitted.params, target.coefficients, fitted.stages)
         raise
     if not traced:
+        count_problem(target.problem)
         fitted = reviewed(phases, fitted, monitor)
     return Model(target.problem, target.network, fitted.params, target.coefficients, fitted.stages)

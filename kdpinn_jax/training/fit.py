@@ -49,7 +49,8 @@ def fit(
         stages: e.g. ``(Adam(2000), LBFGS(2000))``.
         time_budget: wall-clock seconds for all stages including compiling, checked at every record. Each stage gets an
             equal share of the remaining time, so time that it does not use goes to the stages after it.
-        progress: whether to show a progress bar on stderr; None shows it on a terminal only.
+        progress: whether to show a progress bar on stderr, or one line in a notebook; None shows it on a terminal and
+            in a notebook.
         monitor: params -> the relative L2 error, which the history records and the progress bar shows.
         record_every: steps between records of the history; default the stage's own.
         checkpoint: a folder from which a training that was killed resumes; an existing one is resumed.

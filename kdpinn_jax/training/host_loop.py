@@ -19,7 +19,7 @@ from .checkpoint_file import RunningStage, scalar_or_array
 from .interrupt import Interrupt, deferred_interrupt
 from .monitor import Monitor
 from .phase import Phase
-from .progress import Progress
+from .progress import Progress, progress_display
 from .runner import Runner
 from .stages import Stage
 
@@ -58,7 +58,7 @@ def run_phases(runner: Runner, phases: Sequence[Phase], params: Params, options:
     try:
         with (
             deferred_interrupt() as interrupt,
-            Progress(options.progress, options.time_budget) as bar,
+            progress_display(options.progress, options.time_budget) as bar,
             _one_blas_thread(),
         ):
             host = _Host(runner, options, journal, bar, interrupt)

@@ -27,7 +27,7 @@ def error_monitor(objective: Objective) -> Monitor | None:
         objective: the objective that is trained.
 
     Returns:
-        params -> error, or None if the problem has no reference or its coefficients are traced.
+        params -> error, or None if the problem has no reference, it is nowhere defined, or the coefficients are traced.
     """
     problem = objective.problem
     if problem.reference is None or is_traced(objective.coefficients):

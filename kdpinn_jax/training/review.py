@@ -12,6 +12,7 @@ from jax import Array
 from jaxtyping import Float
 
 from ..base.types import Coefficients, Params
+from ..models.grids import UndefinedReference
 from ..models.model import Model
 from ..models.report import Fit, TermReport
 from ..pde.jumps import Jump, coefficient_jumps
@@ -41,7 +42,7 @@ def final_monitor(objective: Objective) -> Monitor | None:
         return None
     try:
         return error_monitor(objective)
-    except ValueError:  # the reference is undefined at these coefficients, which training does not require
+    except UndefinedReference:  # training does not need it
         return None
 
 

@@ -134,10 +134,8 @@ def soft_target(
     width = jnp.sqrt(2.0).astype(dtype) * jnp.asarray(temperature, dtype) * jnp.asarray(sigma_student, dtype)
     scale = jnp.broadcast_to(1 / width, (m,))
     extent = jnp.asarray(teacher.problem.upper, dtype) - jnp.asarray(teacher.problem.lower, dtype)
-    problem = teacher.problem
-    draw = sample or box(problem.lower, problem.upper, logarithmic=problem.logarithmic)
     return Term(
-        Partial(_TargetRows(draw, sobolev > 0), replace(teacher, training=())),
+        Partial(_TargetRows(sample or _domain(teacher.problem), sobolev > 0), replace(teacher, training=())),
         Partial(_TargetMisfit(d, m, sobolev > 0), scale, jnp.asarray(sobolev, dtype), extent),
         count,
     )

@@ -108,7 +108,8 @@ class _Graph:
         import onnx
 
         output = output or f"t{len(self.nodes)}"
-        self.nodes.append(onnx.helper.make_node(operator, list(inputs), [output], **attributes))
+        # ONNX Runtime 1.20 derives the names of fused nodes from the names of these, and refuses two without a name.
+        self.nodes.append(onnx.helper.make_node(operator, list(inputs), [output], name=output, **attributes))
         return output
 
     def initializer(self, array: np.ndarray) -> str:
