@@ -22,6 +22,7 @@ from ..training.fit import fit
 from ..training.objective import Objective
 from ..training.resampling import Sampling
 from ..training.residuals import mean_square_at
+from ..training.review import jumps_of
 from ..training.stages import LevenbergMarquardt
 from .estimates import ErrorEstimate, Norm
 from .judgement import judge
@@ -87,6 +88,9 @@ def estimate(model: Model, reason: str) -> ErrorEstimate:
 
     Source: Bank & Weiser (1985) and Bank & Smith (1993) for hierarchical estimates and saturation.
     """
+    jumps = jumps_of(model)
+    if warnings := [jump.warning() for jump in jumps if jump.highest]:
+        return make_estimate(model, NORM, math.nan, "unknown", (reason, *warnings), {})
     with jax.enable_x64(True):
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), model.params)
         # Pyright does not see that a Flax module is hashable.
@@ -128,7 +132,10 @@ def estimate(model: Model, reason: str) -> ErrorEstimate:
         "scale": scale,
         "error per residual": constants.constant,
     }
-    return make_estimate(model, NORM, value, kind, (reason, sentence), parts)
+    continuous = [
+        f"{jump.describe()}, where the next higher derivative but the highest must be continuous" for jump in jumps
+    ]
+    return make_estimate(model, NORM, value, kind, (reason, sentence, *continuous), parts)
 
 
 @functools.lru_cache(maxsize=8)

@@ -34,8 +34,9 @@ class Stability(NamedTuple):
 
     Attributes:
         constant: over all functions; infinite if one of them changes no residual.
-        coarse: over half of them. If the equation and its conditions determine the solution, both numbers are nearly
-            equal; if not, there are functions with L e = 0, which more functions approximate better.
+        coarse: over half of them, at half of the points. If the equation and its conditions determine the solution,
+            both numbers are nearly equal; if not, there are functions with L e = 0, which more functions approximate
+            better.
     """
 
     constant: float
@@ -60,20 +61,26 @@ def stability(objective: Objective, columns: list[int], z: Float[np.ndarray, "n 
     network = MLP((max(FUNCTIONS // outputs, 8),), outputs=outputs)
     params, coefficients = _functions(objective.problem, network), objective.coefficients
     half = _columns_of_half(params)
-    jacobians = []
+    jacobians, coarse = [], []
     for i, (name, term) in enumerate(sorted(objective.terms.items())):
-        # A term of a few points, such as an initial value, needs no more of them.
-        n = term.count if term.count < 8 else ROWS_PER_FUNCTION * FUNCTIONS
-        rows = term.sample(jax.random.fold_in(jax.random.key(2), i), n)
-        jacobian = _jacobian(objective.problem, network, term, params, coefficients, rows)
-        jacobians.append(np.asarray(jacobian) * math.sqrt(float(jnp.asarray(objective.weights[name])) / len(rows)))
-    residuals = np.concatenate(jacobians)
+        # A term of a few points, such as an initial value, needs no more of them. Others are drawn in two halves, each
+        # of which is even.
+        few = term.count < 8
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(2), i), 1 if few else 2)
+        n = term.count if few else ROWS_PER_FUNCTION * FUNCTIONS // 2
+        rows = jnp.concatenate([term.sample(key, n) for key in keys])
+        jacobian = np.asarray(_jacobian(objective.problem, network, term, params, coefficients, rows))
+        jacobian = jacobian * math.sqrt(float(jnp.asarray(objective.weights[name])) / len(rows))
+        jacobians.append(jacobian)
+        # With more points per function, the same functions have a smaller constant in many dimensions.
+        coarse.append(jacobian if few else math.sqrt(2) * jacobian[: len(jacobian) // 2])
     rows = jnp.asarray(z[np.random.default_rng(0).permutation(len(z))[: ROWS_PER_FUNCTION * FUNCTIONS]])
     values = np.asarray(_jacobian(objective.problem, network, _VALUE, params, coefficients, rows)) / math.sqrt(
         len(rows)
     )
     measured = values.reshape(len(rows), -1, values.shape[1])[:, columns].reshape(-1, values.shape[1])
-    return Stability(_largest_ratio(measured, residuals), _largest_ratio(measured[:, half], residuals[:, half]))
+    constant = _largest_ratio(measured, np.concatenate(jacobians))
+    return Stability(constant, _largest_ratio(measured[:, half], np.concatenate(coarse)[:, half]))
 
 
 def _largest_ratio(measured: Float[np.ndarray, "v p"], residuals: Float[np.ndarray, "r p"]) -> float:

@@ -79,7 +79,7 @@ def _about_the_loss(trained: Sequence[StageReport], last: StageReport) -> tuple[
     elif error > WRONG:
         warnings.append(_wrong(last, first, loss, error, _seconds(trained)))
     missed = [_missed(name, term) for name, term in last.terms.items() if term.rms > MISSED * term.scale > 0]
-    return (*warnings, *missed)
+    return (*last.jumps, *warnings, *missed)
 
 
 def _overfitted(last: StageReport, loss: float) -> str:

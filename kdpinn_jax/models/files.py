@@ -94,6 +94,7 @@ def _summary(report: StageReport) -> dict[str, Any]:
         "fresh_loss": float(report.fresh_loss),
         "relative_l2": float(report.relative_l2),
         "terms": {name: term._asdict() for name, term in report.terms.items()},
+        "jumps": list(report.jumps),
         # Warnings depend on how far the loss fell, so the first record is kept with the last.
         "first": _record(report, 0),
         "last": _record(report, -1),
@@ -125,6 +126,7 @@ def _report(summary: dict[str, Any]) -> StageReport:
         fresh_loss=float(summary["fresh_loss"]),
         relative_l2=float(summary.get("relative_l2", math.nan)),
         terms={str(name): _term(numbers) for name, numbers in terms.items()},
+        jumps=tuple(map(str, summary.get("jumps", ()))),
         seconds_compiling=float(summary["seconds_compiling"]),
         seconds=float(summary["seconds"]),
         record_seconds=np.asarray([float(record["seconds"]) for record in records]),

@@ -62,7 +62,7 @@ class TermReport(NamedTuple):
         "terms",
         "relative_l2",
     ],
-    meta_fields=["stage", "planned"],
+    meta_fields=["stage", "planned", "jumps"],
 )
 @dataclass(frozen=True)
 class StageReport:
@@ -83,6 +83,7 @@ class StageReport:
         terms: ``{term: TermReport}`` of the last stage of ``train_teacher`` or ``distill``; empty otherwise, and inside
             jit or vmap.
         relative_l2: the relative L2 error at coarse points after that stage; NaN without a reference.
+        jumps: warnings about coefficients that jump in one field (``coefficient_jumps``), of that stage as well.
     """
 
     stage: str
@@ -97,6 +98,7 @@ class StageReport:
     record_seconds: Any
     terms: dict[str, TermReport] = field(default_factory=dict)
     relative_l2: Any = np.nan
+    jumps: tuple[str, ...] = ()
 
     @property
     def failed(self) -> bool:

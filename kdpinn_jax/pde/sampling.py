@@ -22,6 +22,8 @@ Design = Literal["uniform", "latin_hypercube", "sobol"]
 _SOBOL_BITS = 32
 #: Up to this number, the faces of a box are boxes themselves. More of them would take long to compile.
 _MOST_BOXES = 16
+#: The distance of a point from a face, relative to the extent of the box, that is rounding.
+_ROUNDING = 1e-6
 #: The largest dimension for which SciPy has a Sobol sequence (Joe & Kuo 2008).
 MOST_SOBOL_AXES = 21201
 
@@ -166,3 +168,11 @@ class _Union:
         counts = [n // sets + (i < n % sets) for i in range(sets)]
         keys = jax.random.split(key, sets)
         return jnp.concatenate([draw(k, c) for draw, k, c in zip(self.samplers, keys, counts, strict=True) if c])
+
+
+def lie_on_faces(lower: tuple[float, ...], upper: tuple[float, ...], z: Float[np.ndarray, "n d"]) -> bool:
+    """Whether all points lie on faces of a box or in one plane, so that they are those of a condition."""
+    a, b = np.asarray(lower), np.asarray(upper)
+    near = _ROUNDING * (b - a)
+    on_face = (np.abs(z - a) <= near) | (np.abs(z - b) <= near)
+    return bool(np.all(on_face.any(axis=1)) or np.any(np.ptp(z, axis=0) <= near))

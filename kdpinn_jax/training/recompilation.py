@@ -1,6 +1,6 @@
 """A hint for loops that define a problem again for every value, and a bound on the memory that they keep.
 
-JAX compiles anew for every problem that computes something else, and its caches keep the programs, 10 to 100 MB each.
+JAX compiles again for every problem that computes something else, and its caches keep the programs, 10 to 100 MB each.
 """
 
 import warnings

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import jax
@@ -13,8 +13,11 @@ from jaxtyping import Float
 
 from ..base.types import Coefficients, Params
 from ..models.grids import UndefinedReference
+from ..models.model import Model
 from ..models.report import Fit, TermReport
+from ..pde.jumps import Jump, coefficient_jumps
 from ..pde.problem import Problem, Term
+from ..pde.sampling import lie_on_faces
 from .monitor import Monitor, error_monitor
 from .objective import Objective
 from .phase import Phase
@@ -24,8 +27,8 @@ from .step import compiled_sample
 
 #: A condition whose values are smaller than this fraction of the field's sets the field to zero.
 ZERO = 1e-2
-#: The distance of a point from a face, relative to the extent of the domain, that is rounding.
-_ROUNDING = 1e-6
+#: The number of points at which the range of the fields is taken.
+_VALUES = 256
 
 
 def final_monitor(objective: Objective) -> Monitor | None:
@@ -56,7 +59,26 @@ def reviewed(phases: Sequence[Phase], fit: Fit, monitor: Monitor | None) -> Fit:
     # A time budget may have ended the training in an earlier phase, which has other terms.
     phase = next((phase for phase in reversed(phases) if set(phase.objective.terms) <= set(last.history)), phases[-1])
     terms = term_reports(phase.objective, fit.params, phase.stages[-1].sampling)
-    return fit._replace(stages=(*fit.stages[:-1], replace(last, terms=terms, relative_l2=error)))
+    target = phase.objective
+    jumps = jumps_of(Model(target.problem, target.network, fit.params, target.coefficients), target.terms)
+    warnings = tuple(jump.warning() for jump in jumps if jump.highest)
+    report = replace(last, terms=terms, relative_l2=error, jumps=warnings)
+    return fit._replace(stages=(*fit.stages[:-1], report))
+
+
+def jumps_of(model: Model, terms: Mapping[str, Term] | None = None) -> tuple[Jump, ...]:
+    """The coefficients that jump in one field of a model (``coefficient_jumps``); none if it is not finite.
+
+    Args:
+        model: the model.
+        terms: terms besides those of its problem.
+    """
+    problem = model.problem
+    values = np.asarray(model(_points_inside(problem, _VALUES)))
+    if not np.isfinite(values).all():
+        return ()
+    # The conditions that the ansatz enforces are conditions as well.
+    return coefficient_jumps(problem, {**problem.terms, **(terms or {})}, model.coefficients, model.field, values)
 
 
 def term_reports(objective: Objective, params: Params, sampling: Sampling) -> dict[str, TermReport]:
@@ -88,7 +110,7 @@ def _condition_scale(objective: Objective, params: Params, term: Term, rows: Arr
     the constrained quantity inside the domain, where the same residual is the quantity less the continued value.
     """
     problem = objective.problem
-    if rows.shape[1] > len(problem.axes) or not lies_on_faces(problem, np.asarray(rows)):
+    if rows.shape[1] > len(problem.axes) or not lie_on_faces(problem.lower, problem.upper, np.asarray(rows)):
         return math.nan
 
     def prescribed(rows: Array) -> float:
@@ -98,14 +120,6 @@ def _condition_scale(objective: Objective, params: Params, term: Term, rows: Arr
     quantity = _rms(objective, params, term, inside) + prescribed(inside)
     value = prescribed(rows)
     return value if not value < ZERO * quantity else quantity
-
-
-def lies_on_faces(problem: Problem, z: np.ndarray) -> bool:
-    """Whether all points lie on faces of the domain or in one plane, so that they are those of a condition."""
-    lower, upper = np.asarray(problem.lower), np.asarray(problem.upper)
-    near = _ROUNDING * (upper - lower)
-    on_face = (np.abs(z - lower) <= near) | (np.abs(z - upper) <= near)
-    return bool(np.all(on_face.any(axis=1)) or np.any(np.ptp(z, axis=0) <= near))
 
 
 def _points_inside(problem: Problem, n: int) -> Float[np.ndarray, "n d"]:

@@ -18,8 +18,8 @@ from jaxtyping import Float
 
 from ..base.types import Coefficients
 from ..pde.problem import Problem, Term
+from ..pde.sampling import lie_on_faces
 from .objective import Objective
-from .review import lies_on_faces
 from .step import compiled_sample
 
 #: The size of the values that a condition prescribes, relative to those that a network of values of about 1 has there,
@@ -70,7 +70,7 @@ def term_scales(objective: Objective) -> dict[str, Scale]:
         if np.any(np.asarray(objective.weights[name]) > 0):
             prescribed, unit, mean, spread = map(np.asarray, _scale(problem, term, objective.coefficients, rows[name]))
             measured = rows[name].shape[1] > len(problem.axes)
-            condition = measured or lies_on_faces(problem, np.asarray(rows[name]))
+            condition = measured or lie_on_faces(problem.lower, problem.upper, np.asarray(rows[name]))
             scale = Scale(float(prescribed), float(unit), mean, spread, condition)
             if math.isfinite(scale.prescribed + scale.unit):
                 scales[name] = scale
