@@ -309,3 +309,13 @@ def test_a_model_file_notices_an_edited_problem(tmp_path):
     for edit in ({"ansatz": lambda net, z, c: 1 + z * net(z)}, {"embed": jnp.sin}):
         with pytest.raises(kd.ModelFileError, match=r"another embedding or ansatz.*restore the old definition"):
             kd.load(path, problem=problem(**edit))
+
+
+def test_a_fingerprint_covers_every_item_of_a_large_array():
+    numbers = np.arange(5000.0)
+    other = np.where(numbers == 2500, -1.0, numbers)
+    first, second, again = (
+        fingerprint("f", lambda z, x=x: jnp.sum(z * x), jnp.ones(1)) for x in (numbers, other, numbers.copy())
+    )
+    assert first != second
+    assert first == again

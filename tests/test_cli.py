@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import click
@@ -261,6 +262,21 @@ def test_the_command_line_knows_the_names_of_the_library():
         for name, p in kd.problems.ALL.items()
     }
     assert _outline.shipped_outlines() == outlines
+
+
+def test_a_warning_is_one_line_on_stderr():
+    @click.group(cls=_host.Commands)
+    def group():
+        pass
+
+    @group.command()
+    def work():
+        warnings.simplefilter("always")
+        warnings.warn("slow\nbecause of \x1b[2J", RuntimeWarning, stacklevel=1)
+
+    result = CliRunner().invoke(group, ["work"])
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "warning: slow because of \\x1b[2J\n"
 
 
 def test_help_lists_the_choices_of_an_option():

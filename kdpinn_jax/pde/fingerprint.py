@@ -65,7 +65,7 @@ def _describe(value: Any, content: list[str]) -> None:
             _describe(constant, content)
     elif isinstance(value, Tracer):
         raise NoFingerprint("it depends on a value that is being traced by jit, vmap or grad")
-    elif isinstance(value, jax.Array | np.ndarray | np.generic):
+    elif isinstance(value, jax.Array | np.generic) or hasattr(value, "__array__"):  # JAX 0.8 and 0.9 wrap arrays
         array = np.asarray(jax.random.key_data(value) if isinstance(value, jax.Array) and is_key(value) else value)
         content.append(f"{array.dtype}{array.shape}{hashlib.sha256(array.tobytes()).hexdigest()}")
     elif isinstance(value, Mapping):

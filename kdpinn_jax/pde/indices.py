@@ -6,7 +6,6 @@ An index that is a constant of the program is compared with the array that it ap
 from typing import Any
 
 import numpy as np
-from jax import Array
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jax.lax import GatherScatterMode
 
@@ -48,10 +47,9 @@ def _search(jaxpr: Jaxpr, constants: list[Any], arguments: list[Any]) -> tuple[i
 
 def _integers(constant: Any) -> np.ndarray | None:
     """A constant that can be part of an index: an array of integers or bools."""
-    if not isinstance(constant, bool | int | np.ndarray | np.generic | Array):
-        return None
-    dtype = np.asarray(constant).dtype if isinstance(constant, bool | int) else constant.dtype
-    return np.asarray(constant) if np.dtype(dtype).kind in "iub" else None
+    # JAX 0.8 and 0.9 wrap arrays in a class of their own, which has a dtype as well.
+    dtype = np.asarray(constant).dtype if isinstance(constant, bool | int) else getattr(constant, "dtype", None)
+    return np.asarray(constant) if getattr(dtype, "kind", None) in ("i", "u", "b") else None
 
 
 def _programs(params: dict[str, Any]) -> list[ClosedJaxpr]:

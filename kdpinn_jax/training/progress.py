@@ -85,7 +85,8 @@ class _Bar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if not self._bar.disable:  # before rich 14.3, stop prints an empty line in any case
+            self._bar.stop()
 
     def begin(self, title: str, steps: int) -> None:
         if self._task is not None:
