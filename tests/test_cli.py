@@ -321,7 +321,7 @@ def test_an_interrupted_run_is_resumed(folder, tmp_path, monkeypatch):
             interrupt()
         return relative_l2(*arguments)
 
-    monkeypatch.setattr("kdpinn_jax.runs.run.prepared_latency", lambda _: contextlib.nullcontext(dict))
+    monkeypatch.setattr("kdpinn_jax.runs.run.prepared_latency", lambda *_: contextlib.nullcontext(dict))
     monkeypatch.setattr(_monitor, "_relative_l2", interrupt_at_the_fourth_call)
     options = ["--layers", "4", "--teacher-layers", "6", "--weight", "soft_target=3", "--quiet", "--out", out]
     result = kdpinn("run", "burgers", *options, "--checkpoint-every", "0.001")
@@ -384,7 +384,7 @@ def test_run_divides_the_time_budget_between_its_two_trainings(folder, tmp_path,
     assert kdpinn("train", "burgers", "--layers", "6", *options).exit_code == 0
     assert kdpinn("distill", folder / "teacher.safetensors", "--layers", "4", *options).exit_code == 0
     assert budgets == [40, 40]
-    monkeypatch.setattr("kdpinn_jax.runs.run.prepared_latency", lambda _: contextlib.nullcontext(dict))
+    monkeypatch.setattr("kdpinn_jax.runs.run.prepared_latency", lambda *_: contextlib.nullcontext(dict))
     options = ["--layers", "4", "--teacher-layers", "6", "--quiet", "--time-budget", "40", "--out", tmp_path / "run"]
     assert kdpinn("run", "burgers", *options).exit_code == 0
     recipe = kd.recipe(kd.problems.ALL["burgers"])
@@ -397,7 +397,7 @@ def test_a_run_continues_after_a_failed_latency_measurement(tmp_path, monkeypatc
     def fail():
         raise RuntimeError("latency measurement failed: no room")
 
-    monkeypatch.setattr("kdpinn_jax.runs.run.prepared_latency", lambda _: contextlib.nullcontext(fail))
+    monkeypatch.setattr("kdpinn_jax.runs.run.prepared_latency", lambda *_: contextlib.nullcontext(fail))
     result = kdpinn("run", "burgers", "--layers", "4", "--teacher-layers", "6", "--quiet", "--out", tmp_path)
     assert result.exit_code == 0, result.output
     assert result.stderr == "warning: latency measurement failed: no room; latency is null in result.json\n"

@@ -6,6 +6,7 @@ import signal
 
 import hypothesis.strategies as st
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -114,32 +115,41 @@ def test_errors(decay, untrained):
             invalid()
 
 
-def test_a_resumed_search_uses_its_first_latencies(decay, untrained, tmp_path):
+def test_a_resumed_search_uses_its_first_latencies(decay, untrained, tmp_path, monkeypatch):
     """New measurements would differ, and other networks might be trained further."""
-    (tmp_path / "latency.json").write_text('{"teacher": 2.0, "tanh-4": 1.0}')
-    networks, budget = {"tanh-4": kd.MLP((4,))}, kd.Budget(points=16)
-    latency = _search._latency(untrained(decay), networks, budget, kd.Checkpoint(tmp_path))
-    assert latency == {"teacher": 2.0, "tanh-4": 1.0}
+    first = {"teacher": 2.0, "tanh-4": 1.0}
+    monkeypatch.setattr(_search, "_measure_latency", lambda *_: first)
+    networks, budget, checkpoint = {"tanh-4": kd.MLP((4,))}, kd.Budget(points=16), kd.Checkpoint(tmp_path)
+    assert _search._latency(untrained(decay), networks, budget, checkpoint) == first
+    monkeypatch.setattr(_search, "_measure_latency", lambda *_: pytest.fail("measured again"))
+    assert _search._latency(untrained(decay), networks, budget, checkpoint) == first
+    other_embedding = dataclasses.replace(decay, embed=lambda z: jnp.stack([z[0], z[0] ** 2]))
+    for teacher, other_networks, other_budget, reason in (
+        (decay, {"tanh-5": kd.MLP((5,))}, budget, "networks"),
+        (decay, networks, kd.Budget(points=17), "points"),
+        (decay, networks, kd.Budget(points=16, engine="c"), "engine"),
+        (other_embedding, networks, budget, "embedding or ansatz"),
+    ):
+        with pytest.raises(kd.CheckpointError, match=f"of a search that differs in {reason}.*delete"):
+            _search._latency(untrained(teacher), other_networks, other_budget, checkpoint)
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"),
-    [('{"teacher": 2.0', "is damaged"), ("[1.0]", "is damaged"), ('{"teacher": 2.0}', "latency of other networks")],
+    "content", ['{"teacher": 2.0', "[1.0]", '{"teacher": 2.0}', '{"timed": [], "microseconds": {}}']
 )
-def test_unusable_latencies_are_refused(content, reason, decay, untrained, tmp_path):
+def test_unusable_latencies_are_refused(content, decay, untrained, tmp_path):
     (tmp_path / "latency.json").write_text(content)
-    with pytest.raises(kd.CheckpointError, match=f"{reason}.*delete"):
+    with pytest.raises(kd.CheckpointError, match=r"is damaged.*delete"):
         _search._latency(untrained(decay), {"tanh-4": kd.MLP((4,))}, kd.Budget(), kd.Checkpoint(tmp_path))
 
 
-@pytest.mark.slow
 def test_latency_with_a_problem_of_the_user(decay, untrained, tmp_path):
-    """The problem cannot be loaded by another process. The latency is stored."""
+    """Another process does not know where the problem is defined. The latency is stored."""
     networks, budget = {"tanh-4": kd.MLP((4,))}, kd.Budget(points=16)
     latency = _search._latency(untrained(decay), networks, budget, kd.Checkpoint(tmp_path))
     assert set(latency) == {"teacher", "tanh-4"}
     assert all(0 < value < 1e6 for value in latency.values())
-    assert json.loads((tmp_path / "latency.json").read_text()) == latency
+    assert json.loads((tmp_path / "latency.json").read_text())["microseconds"] == latency
 
 
 @pytest.mark.slow

@@ -9,12 +9,14 @@ import os
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ..base.names import one_line
+from ..base.problem_file import ProblemFile, place_of
 
 
 def _in_one_line(error: click.ClickException) -> click.ClickException:
@@ -23,9 +25,38 @@ def _in_one_line(error: click.ClickException) -> click.ClickException:
     return kind(one_line(error.format_message(), 2000))
 
 
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    """Print a warning on stderr as one line, without the line of the source that gave it."""
-    say(f"warning: {one_line(str(message), 2000)}")
+#: The key of the files of ``--problem`` in the context of click.
+_OWN = f"{__name__}.own"
+
+
+@contextlib.contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Print every warning of the block once on stderr, as one line without the line of the source that gave it."""
+    shown: set[str] = set()
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        line = f"warning: {one_line(str(message), 2000)}"
+        if line not in shown:
+            shown.add(line)
+            say(line)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        warnings.simplefilter("always", RuntimeWarning)
+        yield
+
+
+def report_lines_of(sources: Sequence[ProblemFile]) -> None:
+    """Report an error that is raised in one of these files with its line, whatever its type is."""
+    click.get_current_context().meta[_OWN] = tuple(sources)
+
+
+def _place_in_own_code(error: BaseException, ctx: click.Context) -> str | None:
+    """Where the user's code raised an error of a type that the library does not raise."""
+    if not isinstance(error, Exception):
+        return None
+    places = (place_of(error, source) for source in ctx.meta.get(_OWN, ()))
+    return next((place for place in places if place), None)
 
 
 class Commands(click.Group):
@@ -41,8 +72,7 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with warnings.catch_warnings():
-                warnings.showwarning = _show_warning
+            with _warnings_as_lines():
                 return super().invoke(ctx)
         except click.exceptions.NoArgsIsHelpError:
             raise
@@ -62,12 +92,19 @@ class Commands(click.Group):
                 raise click.exceptions.Exit(1) from None
             if isinstance(error, ValueError | ArithmeticError | OSError | RuntimeError | MemoryError | ImportError):
                 raise click.ClickException(line) from None
+            if place := _place_in_own_code(error, ctx):
+                raise click.ClickException(f"{place}: {type(error).__name__}: {line}") from None
             raise
 
 
 def say(message: str) -> None:
     """Print a line on stderr."""
     click.echo(message, err=True)
+
+
+def warn(message: str) -> None:
+    """Print a warning on stderr, as those of the library are."""
+    warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
 def print_json(content: Any) -> None:

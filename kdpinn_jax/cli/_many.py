@@ -7,15 +7,18 @@ from typing import Any
 import click
 
 from ..base.names import nearest
+from ..base.problem_file import ProblemFile
 from . import _host as host
 from . import _options as cli
 from . import _tables
 from . import _types as types
-from ._outline import Outline, read_outline, shipped_outlines
+from ._outline import Outline, outline_of, read_outline, shipped_outlines
+from ._problems import check_one_problem, load_model, load_own
 
 
 @click.command(short_help="Train many teachers or students together.")
-@click.argument("source", metavar="PROBLEM|TEACHER")
+@click.argument("source", metavar="PROBLEM|TEACHER", required=False)
+@cli.PROBLEM
 @click.option("--out", type=types.FILE, required=True, metavar="DIR", help="Output folder; created if necessary.")
 @click.option(
     "--vary",
@@ -40,7 +43,8 @@ from ._outline import Outline, read_outline, shipped_outlines
 @cli.training_options("members")
 @cli.JSON
 def sweep(
-    source: str,
+    source: str | None,
+    own: ProblemFile | None,
     out: Path,
     varied: Sequence[tuple[str, list[Any]]],
     keep: int,
@@ -55,41 +59,63 @@ def sweep(
     \b
     kdpinn sweep burgers --vary seed=0:4 --vary nu=0.005,0.01 --out runs/sweep
     kdpinn sweep runs/burgers/teacher.safetensors --vary seed=0:16 --out runs/students
+    kdpinn sweep --problem mine.py:heat --vary seed=0:4 --out runs/heat
 
     Saves the best members as member-NNN.safetensors, and writes sweep.csv, sweep.json and sweep.png.
     """
-    is_student = Path(source).is_file() or source not in shipped_outlines()
-    if is_student and not Path(source).exists():
-        guess = nearest(source, shipped_outlines())
-        raise click.BadParameter(f"{source!r} is neither the file of a teacher nor a problem{guess}")
-    outline = read_outline(Path(source)) if is_student else shipped_outlines()[source]
+    teacher = _teacher(source)
+    if teacher is None:
+        check_one_problem(source, own)
+    outline = read_outline(teacher) if teacher else shipped_outlines()[source] if source else None
+    names = [name for name, _ in varied]
     if outline:
-        options_to_check = _student_options(options, outline) if is_student else options
-        outline = cli.check_names(outline, student=is_student, **options_to_check)
-        _check_varied([name for name, _ in varied], outline, is_student)
+        _check(outline, names, options, student=teacher is not None)
     host.use_cores(devices)
     host.set_up_jax()
     if distributed:
         host.join_processes()
     from ..problems import ALL
-    from ..problems.load import load
     from ..runs.run_many import members_with, run_sweep
 
-    if is_student:
-        origin = load(source)
+    if teacher:
+        origin = load_model(teacher, own)
+        _check(outline_of(origin.problem), names, options, student=True)
         chosen = cli.make_options(**{**options, "conditions": origin.problem.conditions})
     else:
+        (problem,) = load_own([own]) if own else [ALL[str(source)]]
+        _check(outline_of(problem), names, options, student=False)
         chosen = cli.make_options(**options)
-        origin = chosen.applied_to(ALL[source])
+        origin = chosen.applied_to(problem)
     try:
         members = members_with(origin, chosen, dict(varied))
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
     host.make_folder(out)
-    rows = run_sweep(origin, members, out, chosen, keep=keep, chunk=chunk, say=host.say)
+    rows = run_sweep(origin, members, out, chosen, keep=keep, chunk=chunk)
     if host.is_first_process():
-        names = [name for name, _ in varied]
         host.print_json(rows) if as_json else click.echo(_tables.of_sweep(rows, names, out))
+
+
+def _teacher(source: str | None) -> Path | None:
+    """The file of the teacher, or None if the source is not a file.
+
+    Raises:
+        click.BadParameter: the source is neither a file nor a problem.
+    """
+    if source is None or (source in shipped_outlines() and not Path(source).is_file()):
+        return None
+    if hint := types.hint_of_own(source):
+        raise click.BadParameter(f"{source!r} is not the file of a teacher{hint}")
+    if not Path(source).exists():
+        guess = nearest(source, shipped_outlines())
+        raise click.BadParameter(f"{source!r} is neither the file of a teacher nor a problem{guess}")
+    return Path(source)
+
+
+def _check(outline: Outline, varied: Sequence[str], options: Mapping[str, Any], *, student: bool) -> None:
+    """Check the names in the options and those of the quantities that vary."""
+    to_check = _student_options(options, outline) if student else options
+    _check_varied(varied, cli.check_names(outline, student=student, **to_check), student)
 
 
 def _student_options(options: Mapping[str, Any], outline: Outline) -> dict[str, Any]:
@@ -112,6 +138,7 @@ def _check_varied(names: Sequence[str], outline: Outline, student: bool) -> None
 
 @click.command(short_help="Find the smallest student within limits on error and latency.")
 @click.argument("teacher", type=types.FILE)
+@cli.PROBLEM
 @click.option("--out", type=types.FILE, required=True, metavar="DIR", help="Output folder; created if necessary.")
 @click.option("--max-error", type=types.Positive(), metavar="NUMBER", help="Largest acceptable relative L2 error.")
 @click.option("--max-latency", type=types.Positive(), metavar="MICROSECONDS", help="Largest acceptable time per call.")
@@ -156,6 +183,7 @@ def _check_varied(names: Sequence[str], outline: Outline, student: bool) -> None
 @cli.JSON
 def search(
     teacher: Path,
+    own: ProblemFile | None,
     out: Path,
     as_json: bool,
     quiet: bool,
@@ -188,18 +216,17 @@ def search(
         )
     host.use_cores(None)
     host.set_up_jax()
-    from ..problems.load import load
     from ..runs.run_many import run_search
     from ..runs.search_plan import Budget, NetworkFamily, SuccessiveHalving
 
-    model = load(teacher)
+    model = load_model(teacher, own)
     host.make_folder(out)
     options = cli.make_options(quiet=quiet, resume=resume, checkpoint_every=checkpoint_every)
     family = NetworkFamily(**_given(widths=widths, depths=depths, activations=activations))
     halving = SuccessiveHalving(**_given(rungs=rungs, steps=steps, keep=keep))
     budget = Budget(max_error, max_latency, engine, points)
     say = (lambda _: None) if quiet else host.say
-    content = run_search(model, out, options, budget, family, halving, say=say)
+    content = run_search(model, out, options, budget, family, halving, say=say, source=own)
     host.print_json(content) if as_json else click.echo(_tables.of_search(content, out))
 
 

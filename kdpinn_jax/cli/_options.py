@@ -12,7 +12,6 @@ from ._outline import Outline
 from ._types import Assignment, Choice, Layers, Range, Seconds
 
 if TYPE_CHECKING:
-    from ..pde.problem import Problem
     from ..runs.options import Options
 
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -32,6 +31,20 @@ RANGES = click.option(
     type=Range(),
     multiple=True,
     help="Make a coefficient an input of the network with this range, such as nu=0.005,0.05: one model for all values. "
+    "Repeatable.",
+)
+PROBLEM = click.option(
+    "--problem",
+    "own",
+    type=types.OwnProblem(),
+    help="A problem of your own: the Python file that defines it, which is executed, and its name.",
+)
+PROBLEMS = click.option(
+    "--problem",
+    "own",
+    type=types.OwnProblem(),
+    multiple=True,
+    help="A problem of your own that a model solves: the Python file that defines it, which is executed, and its name. "
     "Repeatable.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
@@ -178,18 +191,14 @@ def check_names(
 
 
 def make_options(
-    weights: Assignments = (), coefficients: Assignments = (), quiet: bool = False, **others: Any
+    weights: Assignments = (),
+    coefficients: Assignments = (),
+    quiet: bool = False,
+    ranges: Ranges = (),  # the problem has them
+    **others: Any,
 ) -> "Options":
     """The options as one value."""
     from ..runs.options import Options
 
     progress = False if quiet else None
     return Options(weights=dict(weights), coefficients=dict(coefficients), progress=progress, **others)
-
-
-def shipped_problem(name: str, ranges: Ranges = ()) -> "Problem":
-    """A problem shipped with the library; a parametric one if there are ranges."""
-    from ..pde.parametric import parametric
-    from ..problems import ALL
-
-    return parametric(ALL[name], **dict(ranges)) if ranges else ALL[name]

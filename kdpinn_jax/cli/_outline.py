@@ -6,7 +6,10 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from ..pde.problem import Problem
 
 _PROBLEMS = Path(__file__).parent.parent / "problems"
 
@@ -63,6 +66,13 @@ def shipped_outlines() -> Mapping[str, Outline]:
     return outlines
 
 
+def outline_of(problem: "Problem") -> Outline:
+    """The outline of a problem that has been loaded."""
+    return Outline(
+        problem.name, tuple(problem.terms), problem.enforced, tuple(problem.coefficients), tuple(problem.family)
+    )
+
+
 def _keys(node: ast.expr) -> tuple[str, ...]:
     assert isinstance(node, ast.Dict)
     return tuple(ast.literal_eval(key) for key in node.keys if key is not None)
@@ -76,6 +86,8 @@ def read_outline(path: Path) -> Outline | None:
         return None
     try:
         header = json.loads(read_metadata(path)["kdpinn_jax"])
+        if header.get("source") is not None:  # a problem of the user's own
+            return None
         outline = shipped_outlines()[header["problem"]].with_conditions(header["conditions"])
         return outline.parametric(tuple(header.get("family", ())))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError):

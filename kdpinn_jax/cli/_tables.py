@@ -37,10 +37,12 @@ def of_run(result: Mapping[str, Any], out: Path) -> str:
         latency = model["latency"] or {}
         microseconds = ", ".join(f"{times['median']:.4g}" for times in latency.values()) or "not measured"
         seconds = model["seconds_compiling"] + model["seconds_training"]
-        lines.append(
-            f"{role:8} {model['parameters']:10d} {model['relative_l2']:12.2e} {model['rmse']:10.2e} "
-            f"{model['max_error']:10.2e} {seconds:8.1f}  {microseconds}"
+        errors = (
+            f"{model['relative_l2']:12.2e} {model['rmse']:10.2e} {model['max_error']:10.2e}"
+            if model["fields"]
+            else f"{'no reference':12} {'':10} {'':10}"
         )
+        lines.append(f"{role:8} {model['parameters']:10d} {errors} {seconds:8.1f}  {microseconds}")
     return "\n".join([*lines, f"files in {out}"])
 
 
@@ -53,7 +55,8 @@ def of_sweep(rows: Sequence[Mapping[str, Any]], varied: Sequence[str], out: Path
     cells = [[_cell(row[name]) for name in names] for row in ranked]
     widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
     lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in [names, *cells]]
-    return "\n".join([*(line.rstrip() for line in lines), f"files in {out}"])
+    note = [] if order == "relative_l2" else ["no reference: the members are ordered by their loss at fresh points"]
+    return "\n".join([*(line.rstrip() for line in lines), *note, f"files in {out}"])
 
 
 def _cell(value: Any) -> str:
@@ -101,6 +104,8 @@ def of_errors(model: "Model", metrics: Mapping[str, "Metrics"]) -> str:
             lines.append(
                 f"{title:18} {coefficients:9} relative L2 {e.relative_l2:.2e}  RMSE {e.rmse:.2e}  max {e.max_error:.2e}"
             )
+    if not own.errors:
+        lines.append(f"{'no reference':18} the errors are unknown; kdpinn evaluate --estimate estimates them")
     if own.excluded:
         lines.append(f"{'left out':18} {own.excluded} points at which the reference is not finite")
     for name, size in own.residuals.items():

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..base.problem_file import ProblemFile
 from . import _host as host
 from . import _options as cli
 from . import _tables
 from . import _types as types
-from ._outline import read_outline, shipped_outlines
+from ._outline import outline_of, read_outline
+from ._problems import load_model, load_problem
 from ._use import show_errors
 
 if TYPE_CHECKING:
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("problem", type=types.ProblemName())
+@click.argument("problem", type=types.ProblemName(), required=False)
+@cli.PROBLEM
 @click.option("--out", type=types.FILE, required=True, metavar="DIR", help="Output folder; created if necessary.")
 @click.option(
     "--teacher-layers",
@@ -31,36 +34,42 @@ if TYPE_CHECKING:
 @cli.RANGES
 @cli.training_options("student")
 @cli.JSON
-def run(problem: str, out: Path, as_json: bool, ranges: cli.Ranges, **options: Any) -> None:
+def run(problem: str | None, own: ProblemFile | None, out: Path, as_json: bool, **options: Any) -> None:
     """Train a teacher, distil a student, and measure both.
 
     \b
     kdpinn run burgers --preset quick --out runs/burgers
     kdpinn run burgers --range nu=0.005,0.05 --out runs/burgers_nu
+    kdpinn run --problem mine.py:heat --out runs/heat
 
     Writes teacher.safetensors, student.safetensors, result.json, history.csv, solution.png and history.png, replacing
     those of an earlier run. Ctrl-C saves what has been trained; --resume continues the run, also after a crash.
     """
-    cli.check_names(shipped_outlines()[problem], student=True, ranges=ranges, **options)
+    pde = load_problem(problem, own, student=True, **options)
     host.make_folder(out)
-    host.set_up_jax()
     from ..runs import run as runs
 
     chosen = cli.make_options(**options)
     say = (lambda _: None) if options["quiet"] else host.say
-    result = runs.run(cli.shipped_problem(problem, ranges), out, chosen, say=say, warn=host.say)
+    result = runs.run(pde, out, chosen, say=say, source=own)
     host.print_json(result) if as_json else click.echo(_tables.of_run(result, out))
 
 
 @click.command()
-@click.argument("problem", type=types.ProblemName())
+@click.argument("problem", type=types.ProblemName(), required=False)
+@cli.PROBLEM
 @click.option("--out", type=types.FILE, required=True, help="Output file, *.safetensors.")
 @cli.CONDITIONS
 @cli.RANGES
 @cli.training_options("teacher")
 @cli.JSON
 def train(
-    problem: str, out: Path, as_json: bool, layers: tuple[int, ...] | None, ranges: cli.Ranges, **options: Any
+    problem: str | None,
+    own: ProblemFile | None,
+    out: Path,
+    as_json: bool,
+    layers: tuple[int, ...] | None,
+    **options: Any,
 ) -> None:
     """Train a teacher on a PDE.
 
@@ -71,34 +80,35 @@ def train(
     During training, the folder teacher.safetensors.checkpoint next to the output file holds the state from which
     --resume continues.
     """
-    cli.check_names(shipped_outlines()[problem], student=False, ranges=ranges, **options)
+    pde = load_problem(problem, own, student=False, **options)
     host.check_file(out)
-    host.set_up_jax()
     from ..runs.run import train_with
 
-    chosen, pde = cli.make_options(**options), cli.shipped_problem(problem, ranges)
+    chosen = cli.make_options(**options)
     _train_and_save(lambda checkpoint: train_with(pde, chosen, layers, checkpoint), out, chosen, as_json)
 
 
 @click.command(short_help="Distil a student from a teacher.")
 @click.argument("teacher", type=types.FILE)
+@cli.PROBLEM
 @click.option("--out", type=types.FILE, required=True, help="Output file, *.safetensors.")
 @cli.training_options("student")
 @cli.JSON
-def distill(teacher: Path, out: Path, as_json: bool, **options: Any) -> None:
+def distill(teacher: Path, own: ProblemFile | None, out: Path, as_json: bool, **options: Any) -> None:
     """Distil a student from a teacher. The student has the teacher's problem, conditions, coefficients and ranges.
 
     \b
     kdpinn distill teacher.safetensors --layers 16,16 --weight soft_target=10 --out student.safetensors
     """
+    to_check = {**options, "recipe": "default"}
     if outline := read_outline(teacher):
-        cli.check_names(outline, student=True, **{**options, "recipe": "default"})
+        cli.check_names(outline, student=True, **to_check)
     host.check_file(out, teacher)
     host.set_up_jax()
-    from ..problems.load import load
     from ..runs.run import distill_with
 
-    model = load(teacher)
+    model = load_model(teacher, own)
+    cli.check_names(outline_of(model.problem), student=True, **to_check)
     chosen = cli.make_options(conditions=model.problem.conditions, **options)
     _train_and_save(lambda checkpoint: distill_with(model, chosen, checkpoint), out, chosen, as_json)
 
@@ -111,7 +121,7 @@ def _train_and_save(train: "Callable[[Checkpoint], Model]", out: Path, options: 
     from ..models.report import TrainingInterrupted
     from ..runs.run import CHECKPOINTS, checkpoint_in, is_trained, why_interrupted
 
-    checkpoint = checkpoint_in(out.with_name(f"{out.name}.{CHECKPOINTS}"), options, host.say)
+    checkpoint = checkpoint_in(out.with_name(f"{out.name}.{CHECKPOINTS}"), options)
     try:
         model = train(checkpoint)
     except TrainingInterrupted as interrupted:
@@ -126,5 +136,5 @@ def _train_and_save(train: "Callable[[Checkpoint], Model]", out: Path, options: 
     for report in model.training:
         host.say(f"{report.stage}: {report.why()}")
     for warning in diagnose(model.training):
-        host.say(f"warning: {warning}")
+        host.warn(warning)
     show_errors(model, {"": metrics}, as_json)

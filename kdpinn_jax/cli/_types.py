@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ..base.names import nearest
+from ..base.problem_file import ProblemFile, parse_problem_file
 from ._outline import shipped_outlines
 
 #: Names and numbers of the library, repeated here because importing it takes seconds; tests/test_cli.py compares them.
@@ -237,8 +238,35 @@ class ProblemName(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if value not in shipped_outlines():
-            self.fail(f"problem {value!r} is unknown{nearest(value, shipped_outlines())}", param, ctx)
+            hint = hint_of_own(value) or nearest(value, shipped_outlines())
+            self.fail(f"problem {value!r} is unknown{hint}", param, ctx)
         return value
+
+
+def hint_of_own(value: str) -> str:
+    """What to do about a problem or a model that is the file of a problem; empty if it is not."""
+    try:
+        return f"; for a problem of your own use the option --problem {parse_problem_file(value)}"
+    except ValueError:
+        return ""
+
+
+class OwnProblem(click.ParamType):
+    """The file of a problem of the user's own, which exists, and the problem's name."""
+
+    name = "FILE.py:NAME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> ProblemFile:
+        if isinstance(value, ProblemFile):
+            return value
+        try:
+            source = parse_problem_file(str(value))
+            is_file, exists = source.file.is_file(), source.file.exists()
+        except (ValueError, OSError, RuntimeError) as error:  # a path with a NUL character, or ~ without a home folder
+            self.fail(str(error), param, ctx)
+        if not is_file:
+            self.fail(f"{source.path}: {'not a regular' if exists else 'no such'} file; give FILE.py:NAME", param, ctx)
+        return source
 
 
 FILE = click.Path(path_type=Path)

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import click
 
 from ..base.names import one_line
+from ..base.problem_file import ProblemFile
 from . import _host as host
 from . import _options as cli
 from . import _tables
 from . import _types as types
+from ._problems import load_model, load_models
 
 if TYPE_CHECKING:
     from ..evaluation.estimates import ErrorEstimate
@@ -20,22 +22,23 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Print the errors and residuals of a model.")
 @click.argument("model", type=types.FILE)
+@cli.PROBLEM
 @click.option("--estimate", is_flag=True, help="Also bound or estimate the error without the reference; takes seconds.")
 @cli.JSON
-def evaluate(model: Path, estimate: bool, as_json: bool) -> None:
+def evaluate(model: Path, own: ProblemFile | None, estimate: bool, as_json: bool) -> None:
     """Print the errors of a model against the reference, inside and outside the domain, and the norms of its residuals.
 
     \b
     kdpinn evaluate runs/burgers/student.safetensors
     kdpinn evaluate runs/burgers/student.safetensors --estimate
+    kdpinn evaluate student.safetensors --problem mine.py:heat
     """
     host.set_up_jax()
     from ..evaluation.error_estimate import error_estimate
     from ..evaluation.evaluate import evaluate as compute_metrics
-    from ..problems.load import load
     from ..serving.predict import compile_predict
 
-    loaded = load(model)
+    loaded = load_model(model, own)
     served = compute_metrics(loaded, predict=compile_predict(loaded))
     error = error_estimate(loaded) if estimate else None
     show_errors(loaded, {"": compute_metrics(loaded), "float32": served}, as_json, error)
@@ -65,6 +68,7 @@ def show_errors(
 
 @click.command()
 @click.argument("model", type=types.FILE)
+@cli.PROBLEM
 @click.option(
     "--points",
     type=types.FILE,
@@ -82,7 +86,13 @@ def show_errors(
 @click.option("--float64", is_flag=True, help="Compute in float64 instead of float32.")
 @cli.JSON
 def predict(
-    model: Path, points: Path, out: Path, columns: tuple[str, ...] | None, float64: bool, as_json: bool
+    model: Path,
+    own: ProblemFile | None,
+    points: Path,
+    out: Path,
+    columns: tuple[str, ...] | None,
+    float64: bool,
+    as_json: bool,
 ) -> None:
     """Predict the fields at points read from a file.
 
@@ -97,15 +107,14 @@ def predict(
     """
     host.check_file(out, points, model, extensions=(".csv", ".npy"))
     host.set_up_jax()
-    from ..problems.load import load
     from ..runs.point_files import predict_file
 
     dtype = "float64" if float64 else "float32"
-    predicted = predict_file(load(model), points, out, columns=columns, dtype=dtype)
+    predicted = predict_file(load_model(model, own), points, out, columns=columns, dtype=dtype)
     for note in predicted.notes:
         host.say(f"note: {one_line(note)}")
     if predicted.outside:
-        host.say(f"warning: {predicted.outside} of {predicted.points} points lie outside the model's training domain")
+        host.warn(f"{predicted.outside} of {predicted.points} points lie outside the model's training domain")
     if as_json:
         host.print_json({"out": str(out), "points": predicted.points, "outside": predicted.outside})
     else:
@@ -114,6 +123,7 @@ def predict(
 
 @click.command(short_help="Export a model as C, ONNX or StableHLO.")
 @click.argument("model", type=types.FILE)
+@cli.PROBLEM
 @click.option(
     "--format",
     "form",
@@ -129,7 +139,9 @@ def predict(
     help="Number of points per call of an ONNX graph, for hosts that require fixed shapes. Default: any number.",
 )
 @cli.JSON
-def export(model: Path, form: str, out: Path, name: str | None, batch: int | None, as_json: bool) -> None:
+def export(
+    model: Path, own: ProblemFile | None, form: str, out: Path, name: str | None, batch: int | None, as_json: bool
+) -> None:
     """Export a model, including its embedding and ansatz, as a float32 program for use outside Python.
 
     \b
@@ -140,16 +152,16 @@ def export(model: Path, form: str, out: Path, name: str | None, batch: int | Non
         raise click.UsageError(f"option '--batch' has no effect with --format {form}; use it with --format onnx")
     host.set_up_jax()
     from ..models.files import measured_errors
-    from ..problems.load import load
     from ..serving.export import FORMATS
 
     options = {} if batch is None else {"batch": batch}
-    paths = FORMATS[form](load(model), out, name=name, metrics=measured_errors(model), **options)
+    paths = FORMATS[form](load_model(model, own), out, name=name, metrics=measured_errors(model), **options)
     host.print_json({"files": list(map(str, paths))}) if as_json else click.echo("\n".join(map(str, paths)))
 
 
 @click.command(short_help="Measure the latency of models on one core.")
 @click.argument("models", type=types.FILE, nargs=-1, required=True, metavar="MODEL...")
+@cli.PROBLEMS
 @click.option(
     "--sizes",
     type=types.Counts("SIZES", "numbers of points", "1,1024", types.MOST_POINTS),
@@ -162,7 +174,11 @@ def export(model: Path, form: str, out: Path, name: str | None, batch: int | Non
 )
 @cli.JSON
 def bench(
-    models: Sequence[Path], sizes: tuple[int, ...] | None, methods: tuple[str, ...] | None, as_json: bool
+    models: Sequence[Path],
+    own: Sequence[ProblemFile],
+    sizes: tuple[int, ...] | None,
+    methods: tuple[str, ...] | None,
+    as_json: bool,
 ) -> None:
     """Measure the latency of models on one core with XLA, eager JAX, C, ONNX Runtime, NumPy and PyTorch, as installed.
 
@@ -172,22 +188,21 @@ def bench(
     Methods and models take turns in a process that is pinned to one core and has one thread. With two models, the table
     ends with the ratio of their times for each method.
     """
-    from ..problems.load import load
     from ..runs.bench import bench as measure_latency
     from ..serving.bench.measure import SIZES
 
-    for path in models:
-        load(path)  # reports an invalid file before minutes of measurement
+    load_models(models, own)  # reports an invalid file before minutes of measurement
     host.say("measuring on one core; keep the machine idle")
-    result = measure_latency(models, sizes=sizes or SIZES, methods=methods or types.METHODS)
+    result = measure_latency(models, sizes=sizes or SIZES, methods=methods or types.METHODS, problems=own)
     host.print_json(result) if as_json else click.echo(_tables.of_bench(result))
 
 
 @click.command(short_help="Plot models and their errors, or a training history.")
 @click.argument("sources", type=types.FILE, nargs=-1, required=True, metavar="MODEL...|DIR|history.csv")
+@cli.PROBLEMS
 @click.option("--out", type=types.FILE, help="Output file, *.png, *.pdf or *.svg; required unless a folder is given.")
 @cli.JSON
-def plot(sources: Sequence[Path], out: Path | None, as_json: bool) -> None:
+def plot(sources: Sequence[Path], own: Sequence[ProblemFile], out: Path | None, as_json: bool) -> None:
     """Plot the models of one problem with the reference and their errors, or plot a training history.
 
     \b
@@ -213,24 +228,25 @@ def plot(sources: Sequence[Path], out: Path | None, as_json: bool) -> None:
             )
     solution = None if first.suffix == ".csv" else out or first / "solution.png"
     history = out if first.suffix == ".csv" else first / "history.png" if out is None else None
+    if own and not solution:
+        raise click.UsageError("option '--problem' has no effect with a training history; remove it")
     pictures = [picture for picture in (solution, history) if picture]
     for picture in pictures:
         host.check_file(picture, *sources, extensions=(".png", ".pdf", ".svg"))
     host.set_up_jax()
     if solution:
-        _draw_solution(models, solution)
+        _draw_solution(models, own, solution)
     if history:
         _draw_history(first / "history.csv" if is_folder else first, history)
     host.print_json({"out": list(map(str, pictures))}) if as_json else click.echo("\n".join(map(str, pictures)))
 
 
-def _draw_solution(paths: Sequence[Path], out: Path) -> None:
+def _draw_solution(paths: Sequence[Path], own: Sequence[ProblemFile], out: Path) -> None:
     from ..evaluation import plots
     from ..evaluation.evaluate import evaluate
     from ..models.files import unique_names
-    from ..problems.load import load
 
-    models = {name: load(path) for name, path in unique_names(paths).items()}
+    models = dict(zip(unique_names(paths), load_models(paths, own), strict=True))
     references = {
         (m.problem.name, m.problem.lower, m.problem.upper, *sorted(m.coefficients.items())) for m in models.values()
     }

@@ -21,6 +21,7 @@ from safetensors.numpy import save_file
 from ..base.fork import check_not_forked
 from ..base.names import one_line
 from ..base.storage import atomic, library_versions, read_safetensors
+from ..pde.checks import check_problem
 from ..pde.networks import MLP
 from ..pde.parametric import parametric
 from ..pde.problem import Problem, with_conditions
@@ -28,10 +29,13 @@ from .definition import describe_definition, find_changes
 from .metrics import Metrics
 from .model import Model, embedded_size
 from .report import StageReport, Status, TermReport
+from .source import describe_source
 
 #: Incremented whenever an older reader would misread the file.
 FORMAT_VERSION = 2
 _KEY = "kdpinn_jax"
+#: Returns a problem for the name and the source in a header, or raises ModelFileError.
+Find = Callable[[Any, Any], Problem]
 #: The exceptions that JSON with another structure can cause.
 _DAMAGE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
@@ -55,6 +59,7 @@ def save(model: Model, path: str | os.PathLike[str], *, metrics: Metrics | None 
     header = {
         "format_version": FORMAT_VERSION,
         "problem": problem.name,
+        "source": describe_source(problem),
         "conditions": problem.conditions,
         "axes": problem.axes,
         "fields": problem.fields,
@@ -195,12 +200,12 @@ def measured_errors(path: str | os.PathLike[str]) -> Metrics | None:
         raise _damaged(path, error) from None
 
 
-def read_model(path: str | os.PathLike[str], problem: Problem | Callable[[str], Problem]) -> Model:
+def read_model(path: str | os.PathLike[str], problem: Problem | Find) -> Model:
     """Read a model; ``load`` is the public function.
 
     Args:
         path: the model file.
-        problem: the problem that the model solves, or a function that returns a problem for its name.
+        problem: the problem that the model solves, or a function that returns it.
 
     Raises:
         ModelFileError: as in ``read_header``; a network or domain that does not fit the problem; missing, mis-shaped or
@@ -234,6 +239,7 @@ def _compare_definition(path: str | os.PathLike[str], header: dict[str, Any], mo
     try:
         changes = find_changes(header.get("definition", {}), model)
     except _DAMAGE as error:
+        check_problem(model.problem)  # an edited function may raise an exception
         raise _damaged(path, error) from None
     name = model.problem.name
     if changes.values:
@@ -250,15 +256,15 @@ def _compare_definition(path: str | os.PathLike[str], header: dict[str, Any], mo
         )
 
 
-def _matching_problem(
-    path: str | os.PathLike[str], header: dict[str, Any], problem: Problem | Callable[[str], Problem]
-) -> Problem:
+def _matching_problem(path: str | os.PathLike[str], header: dict[str, Any], problem: Problem | Find) -> Problem:
     """The problem of a file, with its conditions and its parametric family, if the file agrees with it."""
     if not isinstance(problem, Problem):
         try:
-            problem = with_conditions(problem(header["problem"]), header["conditions"])
+            problem = problem(header["problem"], header.get("source"))
         except ModelFileError as error:
             raise ModelFileError(f"{path}: {error}") from None
+    if header["conditions"] == "soft":
+        problem = with_conditions(problem, "soft")
     # A header without "family" is from a single equation. The problem passed in may be the family or its equation.
     family = header.get("family", [])
     if family and not problem.family:

@@ -1,10 +1,13 @@
 """``load``: models from files, with the problems shipped with the library found by name."""
 
 import os
+from collections.abc import Sequence
+from typing import Any
 
 from ..base.names import nearest, one_line
 from ..models.files import ModelFileError, read_model
 from ..models.model import Model
+from ..models.source import find_source, suggestion
 from ..pde.problem import Problem
 from . import ALL
 
@@ -14,8 +17,8 @@ def load(path: str | os.PathLike[str], *, problem: Problem | None = None) -> Mod
 
     Args:
         path: the file.
-        problem: the problem that the model solves, if it is not shipped with the library. For a parametric problem, the
-            problem from which it was derived is sufficient.
+        problem: the problem that the model solves, if it is not shipped with the library. For a parametric problem, and
+            for one with soft conditions, the problem from which it was derived is sufficient.
 
     Returns:
         The model.
@@ -26,12 +29,47 @@ def load(path: str | os.PathLike[str], *, problem: Problem | None = None) -> Mod
             shape or are not finite.
     """
 
-    def find(name: str) -> Problem:
-        if name not in ALL:
-            raise ModelFileError(
-                f"problem {one_line(repr(name))} is not shipped with the library{nearest(one_line(name), ALL)}; pass "
-                "your own as load(path, problem=…)"
-            )
-        return ALL[name]
+    def find(name: Any, source: Any) -> Problem:
+        if name in ALL and source is None:
+            return ALL[name]
+        origin = "" if source is None else f" (it was {suggestion(source)})"
+        raise ModelFileError(f"{_not_shipped(name, source)}{origin}; pass your own as load(path, problem=…)")
 
     return read_model(path, problem or find)
+
+
+def load_among(path: str | os.PathLike[str], problems: Sequence[Problem]) -> Model:
+    """``load`` for the command line: the problem is one of those that ``--problem`` gave, or a shipped one.
+
+    Args:
+        path: the file.
+        problems: problems of the user's own, found by their names.
+
+    Raises:
+        ModelFileError: as ``load``; the message about an unknown problem names the option to give.
+    """
+
+    def find(name: Any, source: Any) -> Problem:
+        for problem in problems:
+            if problem.name == name:
+                return problem
+        if name in ALL and source is None:
+            return ALL[name]
+        given = (
+            f"; --problem gave {', '.join(one_line(repr(problem.name)) for problem in problems)}" if problems else ""
+        )
+        raise ModelFileError(f"{_not_shipped(name, source)}{given}; give the option --problem {suggestion(source)}")
+
+    return read_model(path, find)
+
+
+def _not_shipped(name: Any, source: Any) -> str:
+    shown = one_line(repr(name))
+    if name in ALL:
+        return f"problem {shown} is the user's own and not the one that is shipped with the library"
+    return f"problem {shown} is not shipped with the library{nearest(one_line(name), ALL) if source is None else ''}"
+
+
+def is_shipped(problem: Problem) -> bool:
+    """Whether another process finds this problem by its name alone."""
+    return problem.name in ALL and find_source(problem) is None

@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..base.problem_file import ProblemFile, parse_problem_file
 from ..models.files import unique_names
-from ..problems.load import load
+from ..problems.from_file import problems_from_files
+from ..problems.load import load_among
 from ..serving.bench.measure import SIZES, measure, prepare
 from ..serving.bench.methods import METHODS
 
@@ -32,13 +34,16 @@ def bench(
     *,
     sizes: Sequence[int] = SIZES,
     methods: Sequence[str] = tuple(METHODS),
+    problems: Sequence[ProblemFile | str] = (),
 ) -> dict[str, Any]:
     """Measure the latency of saved models by several methods in turn, on one core with one thread.
 
     Args:
-        paths: model files of problems shipped with the library.
+        paths: model files.
         sizes: points per call.
         methods: names from ``METHODS``; a method whose package or compiler is missing is reported as missing.
+        problems: the problems of the models that are not shipped with the library, as ``"FILE.py:NAME"``. The process
+            executes these files.
 
     Returns:
         - ``"models"``: ``{name: {"problem", "layers", "parameters", "multiply_adds", "tanhs", "limit_ns"}}``.
@@ -50,15 +55,19 @@ def bench(
         - ``"rates"`` and ``"machine"``: the measured rates of the core (None without a compiler), and the machine.
 
     Raises:
+        ValueError: an entry of ``problems`` has another form.
         RuntimeError: the process failed; the message is its last line.
     """
-    request = {"paths": list(map(str, paths)), "sizes": list(sizes), "methods": list(methods)}
+    sources = [parse_problem_file(problem) if isinstance(problem, str) else problem for problem in problems]
+    request = {"paths": list(map(str, paths)), "sizes": list(sizes), "methods": list(methods), "problems": sources}
     with _pinned_process(request) as take_measurement:
         return take_measurement()
 
 
 @contextlib.contextmanager
-def prepared_latency(paths: Sequence[str | os.PathLike[str]]) -> Iterator[Callable[[], dict[str, Any]]]:
+def prepared_latency(
+    paths: Sequence[str | os.PathLike[str]], problems: Sequence[ProblemFile] = ()
+) -> Iterator[Callable[[], dict[str, Any]]]:
     """The latency of ``compile_predict`` for result.json, prepared during the block and measured on demand.
 
     The process loads and compiles while the block runs. Calling the yielded function starts the measurement and waits
@@ -66,6 +75,7 @@ def prepared_latency(paths: Sequence[str | os.PathLike[str]]) -> Iterator[Callab
 
     Args:
         paths: model files.
+        problems: as in ``bench``.
 
     Yields:
         A function that returns ``{"models": {name: {"1": {"median", "p95", "p99", "minimum", "repeats"}, "1024": …,
@@ -73,6 +83,7 @@ def prepared_latency(paths: Sequence[str | os.PathLike[str]]) -> Iterator[Callab
     """
     method = "compile_predict"
     request = {"paths": list(map(str, paths)), "sizes": RUN_SIZES, "methods": [method], "longest": LONGEST}
+    request |= {"problems": list(problems)}
     with _pinned_process(request) as take_measurement:
 
         def latency() -> dict[str, Any]:
@@ -127,7 +138,8 @@ def child(request: str) -> None:
     jax.config.update("jax_enable_x64", True)  # errors are measured against float64
     options = json.loads(request)
     paths = [Path(path) for path in options["paths"]]
-    models = {name: load(path) for name, path in unique_names(paths).items()}
+    problems = problems_from_files([ProblemFile(*source) for source in options["problems"]])
+    models = {name: load_among(path, problems) for name, path in unique_names(paths).items()}
     prepared = prepare(models, options["sizes"], options["methods"])
     if sys.stdin.readline() == _GO:
         longest = options.get("longest")

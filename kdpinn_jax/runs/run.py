@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import jax
 
 from ..base.lock import only_writer
+from ..base.problem_file import ProblemFile
 from ..base.storage import write_json
 from ..evaluation import plots
 from ..evaluation.evaluate import evaluate
@@ -21,7 +23,7 @@ from ..models.model import Model
 from ..models.report import TrainingInterrupted
 from ..pde.networks import MLP
 from ..pde.problem import Problem
-from ..problems import ALL
+from ..problems.load import is_shipped
 from ..serving.predict import compile_predict
 from ..training.checkpoint import Checkpoint
 from ..training.distill import distill, open_ended, train_teacher
@@ -95,9 +97,9 @@ def network_with(default: MLP, layers: tuple[int, ...] | None, activation: str |
     return MLP(layers or default.hidden, activation or default.activation)
 
 
-def checkpoint_in(folder: Path, options: Options, warn: Say) -> Checkpoint:
+def checkpoint_in(folder: Path, options: Options) -> Checkpoint:
     """The checkpoint that these options describe."""
-    return Checkpoint(folder, options.checkpoint_every, options.resume, warn)
+    return Checkpoint(folder, options.checkpoint_every, options.resume)
 
 
 def is_trained(model: Model | None) -> bool:
@@ -105,20 +107,24 @@ def is_trained(model: Model | None) -> bool:
     return model is not None and any(int(report.steps) for report in model.training)
 
 
-def run(problem: Problem, out: Path, options: Options, *, say: Say, warn: Say) -> dict[str, Any]:
+def run(
+    problem: Problem, out: Path, options: Options, *, say: Say, source: ProblemFile | None = None
+) -> dict[str, Any]:
     """Train a teacher, distil a student, evaluate and time both, and write the results to ``out``.
 
     Every file is written atomically: the models as soon as they are trained, result.json last. Files of an earlier run
     are deleted when the new teacher is written, so that a folder never mixes two runs. Ctrl-C saves the model that is
     being trained, sets ``"interrupted": true`` in result.json, and raises ``KeyboardInterrupt`` with an explanation.
     Checkpoints stay in ``out`` until the run is complete. Only one process at a time can run in a folder.
+    A RuntimeWarning states that a stage failed, what is suspicious about a training, or that latency could not be
+    measured.
 
     Args:
         problem: the problem to solve.
         out: the output folder; created if necessary.
         options: the options of the run.
         say: receives one line per event.
-        warn: receives one line per warning or failure.
+        source: the file of a problem that is not shipped, which the process that measures latency executes.
 
     Returns:
         The content of result.json.
@@ -128,10 +134,10 @@ def run(problem: Problem, out: Path, options: Options, *, say: Say, warn: Say) -
         CheckpointError: ``options.resume`` is set, and the checkpoint cannot be resumed.
     """
     with only_writer(out):
-        return _run(problem, out, options, say, warn)
+        return _run(problem, out, options, say, source)
 
 
-def _run(problem: Problem, out: Path, options: Options, say: Say, warn: Say) -> dict[str, Any]:
+def _run(problem: Problem, out: Path, options: Options, say: Say, source: ProblemFile | None) -> dict[str, Any]:
     teacher_options, student_options = _split_time_budget(options, recipe(problem, options.recipe, options.preset))
     models: dict[str, Model] = {}
     metrics: dict[str, tuple[Metrics, Metrics]] = {}
@@ -146,11 +152,11 @@ def _run(problem: Problem, out: Path, options: Options, say: Say, warn: Say) -> 
         metrics[role] = evaluate(model), evaluate(model, predict=compile_predict(model))
         save(model, path, metrics=metrics[role][0])
         for report in model.training:
-            (warn if report.failed else say)(f"{role}, {report.stage}: {report.why()}")
+            (_warn if report.failed else say)(f"{role}, {report.stage}: {report.why()}")
         for warning in diagnose(model.training):
-            warn(f"warning: {role}: {warning}")
+            _warn(f"{role}: {warning}")
 
-    checkpoints = {role: checkpoint_in(out / CHECKPOINTS / role, options, warn) for role in ("teacher", "student")}
+    checkpoints = {role: checkpoint_in(out / CHECKPOINTS / role, options) for role in ("teacher", "student")}
     try:
         say(f"{problem.name}: training the teacher")
         teacher = train_with(problem, teacher_options, options.teacher_layers, checkpoints["teacher"])
@@ -167,7 +173,7 @@ def _run(problem: Problem, out: Path, options: Options, say: Say, warn: Say) -> 
     trainings = {role: model.training for role, model in models.items()}
     write_history(trainings, out / "history.csv")
     say(f"{problem.name}: drawing figures and measuring latency")
-    with _latency(problem, [out / f"{role}.safetensors" for role in models], warn) as measure_latency:
+    with _latency(problem, [out / f"{role}.safetensors" for role in models], source) as measure_latency:
         plots.solution(models, out / "solution.png", metrics={role: own for role, (own, _) in metrics.items()})
         plots.history(trainings, out / "history.png")
         latency = measure_latency()
@@ -202,19 +208,25 @@ def where_interrupted(interrupted: TrainingInterrupted) -> str:
     return message if message.startswith("interrupted") else f"interrupted; the last stage {message}"
 
 
+def _warn(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=3)
+
+
 @contextlib.contextmanager
-def _latency(problem: Problem, paths: Sequence[Path], warn: Say) -> Iterator[Callable[[], dict[str, Any]]]:
+def _latency(
+    problem: Problem, paths: Sequence[Path], source: ProblemFile | None
+) -> Iterator[Callable[[], dict[str, Any]]]:
     """``prepared_latency``, but with an empty result if latency cannot be measured."""
-    if problem.name not in ALL:  # the caller's own problem, which the measuring process could not load
+    if source is None and not is_shipped(problem):  # the measuring process could not load it
         yield dict
         return
-    with prepared_latency(paths) as measure_latency:
+    with prepared_latency(paths, [source] if source else []) as measure_latency:
 
         def latency_or_warning() -> dict[str, Any]:
             try:
                 return measure_latency()
             except (RuntimeError, OSError, ValueError) as error:  # a long training must not be lost for its timing
-                warn(f"warning: {error}; latency is null in result.json")
+                _warn(f"{error}; latency is null in result.json")
                 return {}
 
         yield latency_or_warning

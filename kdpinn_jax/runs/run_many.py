@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from ..base.lock import only_writer
+from ..base.problem_file import ProblemFile
 from ..base.storage import write_csv, write_json
 from ..evaluation import plots
 from ..evaluation.evaluate import evaluate
@@ -70,7 +71,6 @@ def run_sweep(
     *,
     keep: int,
     chunk: int | None,
-    say: Say,
 ) -> list[dict[str, Any]]:
     """Train the members and write sweep.csv, sweep.json, sweep.png and the best models to ``out``.
 
@@ -83,7 +83,6 @@ def run_sweep(
         options: the options that all members share.
         keep: the number of best models to save.
         chunk: as in ``sweep``.
-        say: receives warnings about checkpoints.
 
     Returns:
         The rows of the table.
@@ -97,7 +96,7 @@ def run_sweep(
         network, chosen = _network_and_recipe(source, options)
         is_student = isinstance(source, Model)
         seconds = chosen.student_seconds if is_student else chosen.teacher_seconds
-        checkpoint = checkpoint_in(out / CHECKPOINTS, options, say)
+        checkpoint = checkpoint_in(out / CHECKPOINTS, options)
         models = sweep(
             source,
             members,
@@ -135,6 +134,7 @@ def run_search(
     halving: SuccessiveHalving,
     *,
     say: Say,
+    source: ProblemFile | None = None,
 ) -> dict[str, Any]:
     """Search for the smallest student and write the results to ``out``.
 
@@ -148,7 +148,8 @@ def run_search(
         budget: the limits on error and latency.
         family: the networks to try.
         halving: how the networks are trained; its ``imitate`` is replaced by the recipe's.
-        say: receives one line per step of the search, and warnings about checkpoints.
+        say: receives one line per step of the search.
+        source: as in ``search``.
 
     Returns:
         The content of search.json.
@@ -158,7 +159,7 @@ def run_search(
         CheckpointError: as in ``run_sweep``.
     """
     with only_writer(out), _resumable():
-        checkpoint = checkpoint_in(out / CHECKPOINTS, options, say)
+        checkpoint = checkpoint_in(out / CHECKPOINTS, options)
         result = search(
             teacher,
             budget,
@@ -168,6 +169,7 @@ def run_search(
             progress=options.progress,
             checkpoint=checkpoint,
             say=say,
+            source=source,
         )
         rows = result.rows()
         saved = {c.name: c.model for c in result.candidates if c.name in result.front or c.name == result.chosen.name}

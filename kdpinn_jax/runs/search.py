@@ -13,13 +13,15 @@ import jax
 import numpy as np
 from jax import Array
 
+from ..base.problem_file import ProblemFile
 from ..base.storage import write_json
 from ..base.types import Params
 from ..evaluation.evaluate import evaluate
 from ..models.files import save
 from ..models.model import Model, init_params
+from ..pde.fingerprint import NoFingerprint
 from ..pde.networks import MLP
-from ..problems import ALL
+from ..problems.load import is_shipped
 from ..serving.bench.measure import measure, prepare
 from ..training.checkpoint import Checkpoint, CheckpointError
 from ..training.objective import objective
@@ -110,6 +112,7 @@ def search(
     progress: bool | None = None,
     checkpoint: Checkpoint | None = None,
     say: Callable[[str], None] = lambda _: None,
+    source: ProblemFile | None = None,
 ) -> Search:
     """Distil a family of students from one teacher and find the smallest one within a budget.
 
@@ -127,6 +130,8 @@ def search(
         progress: as in ``fit``.
         checkpoint: as in ``sweep``.
         say: receives one line before the timing and one per rung.
+        source: the file of a problem that is not shipped, which the process that measures latency executes. Without it
+            the latency of such a problem is measured in this process, and not on one core.
 
     Raises:
         ValueError: the teacher's problem has no reference.
@@ -141,7 +146,7 @@ def search(
         )
     networks = family.networks()
     say(f"timing {len(networks)} networks and the teacher with {budget.engine} on one core; keep the machine idle")
-    latency = _latency(teacher, networks, budget, checkpoint)
+    latency = _latency(teacher, networks, budget, checkpoint, source)
     best: dict[str, Candidate] = {}
     starts: dict[tuple[str, int], Params] = {}
     names = list(networks)
@@ -189,36 +194,59 @@ def _member(teacher: Model, network: MLP, seed: int, rounds: int, steps: int, st
 
 
 def _latency(
-    teacher: Model, networks: Mapping[str, MLP], budget: Budget, checkpoint: Checkpoint | None
+    teacher: Model,
+    networks: Mapping[str, MLP],
+    budget: Budget,
+    checkpoint: Checkpoint | None,
+    source: ProblemFile | None = None,
 ) -> dict[str, float]:
     """µs per call of each network and of the teacher.
 
     A resumed search uses the times that it measured first, because different times could change its choices.
 
     Raises:
-        CheckpointError: the stored times are damaged, or those of other networks.
+        CheckpointError: the stored times are damaged, or those of another search.
     """
     if checkpoint is None:
-        return _measure_latency(teacher, networks, budget)
-    path = Path(checkpoint.folder) / "latency.json"
+        return _measure_latency(teacher, networks, budget, source)
+    path, timed = Path(checkpoint.folder) / "latency.json", _timed(teacher, networks, budget)
     if checkpoint.resume and path.is_file():
         try:
-            latency = {str(name): float(value) for name, value in json.loads(path.read_text()).items()}
-        except (ValueError, TypeError, AttributeError):
+            content = json.loads(path.read_text())
+            latency = {str(name): float(value) for name, value in content["microseconds"].items()}
+            differing = [name for name, value in timed.items() if content["timed"][name] != value]
+        except (ValueError, TypeError, AttributeError, KeyError):
             raise CheckpointError(f"{path} is damaged; delete {path.parent} to start again") from None
-        if latency.keys() != {_TEACHER, *networks}:
+        if differing or latency.keys() != {_TEACHER, *networks}:
             raise CheckpointError(
-                f"{path} holds the latency of other networks; repeat the original call, or delete {path.parent} to "
-                "start again"
+                f"{path} holds the latency of a search that differs in {' and '.join(differing) or 'networks'}; repeat "
+                f"the original call, or delete {path.parent} to start again"
             )
         return latency
-    latency = _measure_latency(teacher, networks, budget)
+    latency = _measure_latency(teacher, networks, budget, source)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(latency, path)
+    write_json({"timed": timed, "microseconds": latency}, path)
     return latency
 
 
-def _measure_latency(teacher: Model, networks: Mapping[str, MLP], budget: Budget) -> dict[str, float]:
+def _timed(teacher: Model, networks: Mapping[str, MLP], budget: Budget) -> dict[str, Any]:
+    """What the latency depends on, for JSON."""
+    try:
+        problem = teacher.problem.fingerprints
+    except NoFingerprint as reason:
+        raise CheckpointError(f"checkpoint: {reason}; search without a checkpoint") from None
+    functions = {name: digest for name, digest in problem.items() if name in ("embedding", "ansatz")}
+    return {
+        "embedding or ansatz": functions,
+        "the teacher's network": [*teacher.layers, teacher.network.activation],
+        "engine": budget.engine,
+        "points": budget.points,
+    }
+
+
+def _measure_latency(
+    teacher: Model, networks: Mapping[str, MLP], budget: Budget, source: ProblemFile | None
+) -> dict[str, float]:
     """Time the teacher and untrained networks: the time does not depend on the weights."""
     models = {_TEACHER: teacher}
     for name, network in networks.items():
@@ -226,12 +254,12 @@ def _measure_latency(teacher: Model, networks: Mapping[str, MLP], budget: Budget
         params = init_params(target.problem, target.network, jax.random.key(0))
         models[name] = Model(target.problem, target.network, params, teacher.coefficients)
     method, size = ENGINES[budget.engine], str(budget.points)
-    if teacher.problem.name in ALL:
+    if source or is_shipped(teacher.problem):
         with tempfile.TemporaryDirectory() as folder:
             paths = [Path(folder) / f"{name}.safetensors" for name in models]
             for path, model in zip(paths, models.values(), strict=True):
                 save(model, path)
-            result = bench(paths, sizes=(budget.points,), methods=(method,))
+            result = bench(paths, sizes=(budget.points,), methods=(method,), problems=[source] if source else [])
     else:  # the caller's own problem, which another process could not load
         result = measure(prepare(models, (budget.points,), (method,)))
     if method not in result["sizes"].get(size, {}):

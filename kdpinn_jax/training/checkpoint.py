@@ -140,7 +140,7 @@ class Journal:
         except (OSError, SafetensorError) as error:
             reason = getattr(error, "strerror", None) or error
             self._checkpoint.warn(
-                f"warning: cannot write a checkpoint into {self._checkpoint.folder}: {reason}; training continues"
+                f"cannot write a checkpoint into {self._checkpoint.folder}: {reason}; training continues"
             )
 
 
@@ -184,7 +184,7 @@ def _read_latest(checkpoint: Checkpoint, identity: Mapping[str, Any]) -> Content
                 "original call, or delete the folder to start again"
             )
         if reasons:
-            checkpoint.warn(f"warning: {folder}: {reasons[0]}; resuming from the previous checkpoint")
+            checkpoint.warn(f"{folder}: {reasons[0]}; resuming from the previous checkpoint")
         return content
     if reasons:
         raise CheckpointError(f"{folder}: {'; '.join(reasons)}; delete the folder to start again")

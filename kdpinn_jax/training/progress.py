@@ -39,7 +39,7 @@ def progress_display(shown: bool | None, time_budget: float | None) -> Progress:
         time_budget: the seconds that it shows as the limit, or None.
     """
     if in_notebook() and shown is not False:
-        return _Line(time_budget)
+        return _NotebookLine(time_budget)
     return _Bar(sys.stderr.isatty() if shown is None else shown, time_budget)
 
 
@@ -98,7 +98,7 @@ class _Bar:
             self._bar.update(self._task, completed=step, numbers=_numbers(numbers))
 
 
-class _Line:
+class _NotebookLine:
     """One line below a notebook's cell, which is replaced while the training runs and stays at its end.
 
     It needs only IPython, which every Jupyter kernel has; the bar would need ipywidgets.
@@ -113,7 +113,7 @@ class _Line:
         self._began = self._shown = time.monotonic()
         self._title, self._steps, self._text = "", "", ""
 
-    def __enter__(self) -> "_Line":
+    def __enter__(self) -> "_NotebookLine":
         return self
 
     def __exit__(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from ..base.names import nearest
 from ..models.model import init_params
@@ -113,9 +114,15 @@ def _published(adam: int, lbfgs: int) -> tuple[Stage, ...]:
 def _adaptive(problem: Problem, rows: int) -> Sampling:
     """Adaptive sampling with about ``rows`` residuals of the equation."""
     if "residual" not in problem.terms:
-        raise ValueError(f"recipe: problem {problem.name!r} has no term 'residual'; give the equation's term that name")
+        raise ValueError(
+            f"recipe: problem {problem.name!r} has no term 'residual', which the default recipe requires; give the "
+            "equation's term that name, or use the recipe 'paper'"
+        )
     term = problem.terms["residual"]
-    z = jnp.asarray(problem.lower, jnp.zeros(()).dtype)
     zero = lambda z: jnp.zeros(len(problem.fields), z.dtype) + 0 * jnp.sum(z)
-    equations = jax.eval_shape(lambda z: term.residual(zero, z, dict(problem.coefficients)), z).shape[0]
+
+    def first_residual(key: Array) -> Array:
+        return term.residual(zero, term.sample(key, term.count)[0], dict(problem.coefficients))
+
+    equations = jax.eval_shape(first_residual, jax.random.key(0)).shape[0]
     return replace(ADAPTIVE, share=min(1.0, rows / (term.count * equations)))
