@@ -327,7 +327,9 @@ def call(command, parameter, value, valid_files):
     """Run the command with this value, an output file, and valid values of the other required parameters."""
     options, arguments = [], []
     for other in command.params:
-        if not (other is parameter or other.required or other.name == "out"):
+        # The problem of a command is either its argument or the option --problem.
+        needed = other.required or (isinstance(other, click.Argument) and parameter.name != "own")
+        if not (other is parameter or needed or other.name == "out"):
             continue
         text = value if other is parameter else valid_value(command, other, valid_files)
         if isinstance(other, click.Argument):

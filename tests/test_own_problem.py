@@ -19,6 +19,9 @@ from kdpinn_jax.cli import main
 from kdpinn_jax.models.source import describe_source, find_source, suggestion
 from kdpinn_jax.problems.from_file import ProblemFileError, problems_from_files
 
+#: A shipped problem as scripts know it.
+BURGERS = kd.problems.ALL["burgers"]
+FAMILY = kd.parametric(BURGERS, nu=(0.005, 0.05))
 #: The problem u' = -k u, without a reference, with its constant in a file next to it.
 MINE = """
 import dataclasses
@@ -203,8 +206,7 @@ def test_a_model_remembers_its_source(untrained, tmp_path):
     for damaged in (None, 3, {}, {"file": 1}):
         assert suggestion(damaged) == "FILE.py:NAME"
     # The shipped problem of the same name is found by its name.
-    burgers = kd.problems.ALL["burgers"]
-    for shipped in (burgers, kd.with_conditions(burgers, "soft")):
+    for shipped in (BURGERS, FAMILY, kd.with_conditions(BURGERS, "soft")):
         assert find_source(shipped) is None
 
 

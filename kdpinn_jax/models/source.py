@@ -3,12 +3,14 @@
 Nothing is executed: the path comes from a file that anyone may have written.
 """
 
+import dataclasses
+import functools
 import os
 import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from ..base.names import one_line
@@ -22,29 +24,46 @@ def find_source(problem: Problem) -> ProblemFile | None:
     """The file and the name of a problem that a module of the user's defines; None if it is not found.
 
     A problem with other conditions or a range is found by the problem from which it was derived, which has the same
-    name. A problem shipped with the library is not the user's, under whatever name the user's modules know it.
+    name. One that consists of a shipped problem's functions is not the user's, under whatever name the user's modules
+    know it.
 
     Args:
         problem: any problem.
     """
     candidates = list(_problems_named(problem.name))
-    shipped = [other.terms for module, _, other in candidates if _is_library(module)]
-    candidates = [c for c in candidates if _is_library(c[0]) or c[2].terms not in shipped]
-
-    def likeness(candidate: tuple[ModuleType, str, Problem]) -> tuple[bool, int, bool, bool]:
-        module, _, other = candidate
-        shared = sum(other.terms.get(name) is term for name, term in problem.terms.items())
-        # A script that imports the problem knows it too. Its own module is not the main program.
-        return other is problem, shared, not _is_library(module), module.__name__ != "__main__"
-
-    if not candidates:
+    own = [candidate for candidate in candidates if not _is_library(candidate[0].__name__)]
+    functions = _functions(problem)
+    if not own or (len(own) < len(candidates) and all(_is_library(function.__module__) for function in functions)):
         return None
-    module, name, _ = max(candidates, key=likeness)
-    return None if _is_library(module) else ProblemFile(os.path.abspath(str(module.__file__)), name)
+
+    def likeness(candidate: tuple[ModuleType, str, Problem]) -> tuple[bool, int, bool]:
+        module, _, other = candidate
+        # A script that imports the problem knows it too. Its own module is not the main program.
+        return other is problem, len(functions & _functions(other)), module.__name__ != "__main__"
+
+    module, name, _ = max(own, key=likeness)
+    return ProblemFile(os.path.abspath(str(module.__file__)), name)
 
 
-def _is_library(module: ModuleType) -> bool:
-    return module.__name__.partition(".")[0] == _LIBRARY
+def _is_library(module: str | None) -> bool:
+    return str(module).partition(".")[0] == _LIBRARY
+
+
+def _functions(problem: Problem) -> set[FunctionType]:
+    """The functions that were written for a problem, without the objects that wrap them."""
+    found: set[FunctionType] = set()
+    remaining: list[Any] = [problem.ansatz, problem.embed, problem.inside, *problem.terms.values()]
+    while remaining:
+        value = remaining.pop()
+        if isinstance(value, FunctionType):
+            found.add(value)
+        elif isinstance(value, functools.partial):  # so is jax.tree_util.Partial
+            remaining += [value.func, *value.args, *value.keywords.values()]
+        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+            remaining += [getattr(value, field.name) for field in dataclasses.fields(value)]
+        elif isinstance(value, tuple | list):
+            remaining += value
+    return found
 
 
 def _problems_named(name: str) -> Iterator[tuple[ModuleType, str, Problem]]:
