@@ -53,7 +53,7 @@ def all_modules_imported():
 
 @pytest.fixture(scope="module", autouse=True)
 def few_memory_maps():
-    """Each compiled program takes several memory maps, of which Linux gives a process 65,530; XLA crashes without one."""
+    """A compiled program takes several memory maps, of which Linux allows 65,530; XLA crashes without one."""
     yield
     maps = Path("/proc/self/maps")
     if maps.exists() and len(maps.read_bytes().splitlines()) > 15_000:
