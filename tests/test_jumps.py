@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 import kdpinn_jax as kd
 from kdpinn_jax.training.review import jumps_of
 
+pytestmark = pytest.mark.slow  # most of them train or trace a problem of their own
+
 PLACE = 0.37
 
 

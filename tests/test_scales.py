@@ -10,6 +10,8 @@ import pytest
 import kdpinn_jax as kd
 from kdpinn_jax.training.scales import term_scales
 
+pytestmark = pytest.mark.slow  # most of them train or trace a problem of their own
+
 KEY = jax.random.key(0)
 STAGES = (kd.LevenbergMarquardt(60, sampling=kd.Sampling(every=10)),)
 
