@@ -41,6 +41,7 @@ def logarithm():
     )
 
 
+@pytest.mark.slow
 def test_a_good_training_has_no_warnings(decay):
     assert kd.diagnose(train(decay).training) == ()
     assert kd.diagnose(train(decay, ADAPTIVE).training) == ()
@@ -87,6 +88,7 @@ def test_a_wrong_solution_is_noticed_without_track_error(decay):
     assert "adaptive" not in warning
 
 
+@pytest.mark.slow
 def test_the_reference_of_another_problem_is_not_compared(decay):
     """A later time window has another initial value; an undefined reference does not prevent a training."""
     other = kd.Term(decay.terms["initial"].sample, kd.dirichlet(3.0), count=1)

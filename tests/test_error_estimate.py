@@ -284,6 +284,7 @@ def test_a_number_is_given_only_if_the_residual_tells_the_error():
     assert judge(1e-5, 1e-9, np.nan, settled, 1.0)[0] == "unknown"
 
 
+@pytest.mark.slow
 def test_an_unknown_error_is_null_and_has_a_reason(heat, untrained, monkeypatch):
     unknown = ("unknown", np.nan, "the residual says nothing")
     monkeypatch.setattr(correction, "judge", lambda *arguments: unknown)

@@ -363,6 +363,7 @@ def test_one_trace_for_repeated_calls(decay, untrained):
     assert not calls
 
 
+@pytest.mark.slow
 def test_float32_is_a_warning_unless_it_is_intended(decay, float32):
     train = lambda **options: kd.train_teacher(decay, jax.random.key(0), stages=(kd.Adam(2),), **options)
     with pytest.warns(RuntimeWarning, match=r"train_teacher: training in float32, .*pass dtype='float32' if"):

@@ -267,6 +267,7 @@ def test_a_slope_condition_hands_over_the_slope(wave, untrained):
         np.testing.assert_allclose(misfits, expected, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_a_forgotten_initial_condition_is_refused(wave, untrained):
     before, short = untrained(wave, 0, kd.MLP((2,))), {"network": kd.MLP((2,)), "stages": (kd.Adam(1),)}
     terms = {"initial": kd.initial_from(before)}

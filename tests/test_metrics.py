@@ -177,6 +177,7 @@ def test_points_at_which_the_reference_is_not_finite_are_left_out(model, heat):
         error_monitor(kd.objective(nowhere.problem))
 
 
+@pytest.mark.slow
 def test_a_small_domain_is_sampled_by_more_points(heat):
     small = replace(heat, inside=lambda z: (jnp.abs(z - 0.5105) < 0.004).all())  # between the points of the grid
     z, _ = domain_points(small)

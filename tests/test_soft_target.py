@@ -213,6 +213,7 @@ def test_huber_up_to_delta_and_beyond():
     np.testing.assert_allclose(residual(jnp.array([2.0, -2.0])), [np.sqrt(1.75), -np.sqrt(1.75)], rtol=1e-14)
 
 
+@pytest.mark.slow
 def test_imitation_points_lie_inside_the_domain(heat, untrained):
     """Also for a family, whose coefficients the predicate does not see."""
     problem = replace(heat, inside=lambda z: z[0] + z[1] < 1)

@@ -54,6 +54,7 @@ def values(function, z):
     return np.asarray(jax.jit(lambda z: xla.run(program, z))(jnp.asarray(z)))
 
 
+@pytest.mark.slow
 def test_functions_of_jax():
     z = np.random.default_rng(0).uniform(-1, 2, (20, 3))
     exact = np.asarray(jax.jit(jax.vmap(all_functions))(z))
