@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
+from ..base.chunks import map_chunks
 from ..base.types import Coefficients, Field, Params
 from ..models.metrics import headline
 from ..models.model import Model, network_field
@@ -39,13 +40,11 @@ def at_points(model: Model, quantity: PointQuantity, z: Float[np.ndarray, "*shap
     """
     flat = z.reshape(-1, z.shape[-1])
     chunk = min(_CHUNK, 1 << (len(flat) - 1).bit_length())
-    padded = np.concatenate([flat, np.repeat(flat[-1:], -len(flat) % chunk, axis=0)])
     with jax.enable_x64(True):
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), model.params)
         coefficients = {name: jnp.asarray(value, jnp.float64) for name, value in model.coefficients.items()}
         call = functools.partial(_evaluate, quantity, model.problem, model.network, params, coefficients)
-        chunks = [np.asarray(call(jnp.asarray(padded[i : i + chunk]))) for i in range(0, len(padded), chunk)]
-    values = np.concatenate(chunks)[: len(flat)]
+        values = map_chunks(lambda rows: call(jnp.asarray(rows)), chunk, flat)
     if not np.isfinite(values).all():
         raise ValueError(
             f"error_estimate: the model of {model.problem.name!r} or its residual is not finite on its domain"
@@ -123,7 +122,7 @@ def check_equation(problem: Problem, definition: Problem) -> None:
 
 def _term_fingerprints(problem: Problem) -> dict[str, str]:
     try:
-        return {name: problem.fingerprints[f"term {name!r}"] for name in problem.terms}
+        return problem.fingerprints.terms
     except NoFingerprint as reason:
         raise NoBound(str(reason)) from None
 

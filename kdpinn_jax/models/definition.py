@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..pde.fingerprint import NoFingerprint
+from ..pde.fingerprint import FUNCTIONS, NoFingerprint
 from .model import Model
 
 #: The number of points at which values are remembered.
@@ -54,7 +54,7 @@ def find_changes(definition: Mapping[str, Any], model: Model) -> Changes:
     comparable = bool(stored) and dict(definition["versions"]) == _versions()
     present = _fingerprints(model) if comparable else stored
     changed = [name for name in dict.fromkeys((*stored, *present)) if stored.get(name) != present.get(name)]
-    terms = tuple(name for name in changed if name.startswith("term "))
+    terms = tuple(name for name in changed if name not in FUNCTIONS)
     if comparable and len(terms) == len(changed):
         return Changes(terms, False)
     before, now = np.asarray(definition["values"], float), _values(model)
@@ -66,7 +66,7 @@ def find_changes(definition: Mapping[str, Any], model: Model) -> Changes:
 
 def _fingerprints(model: Model) -> dict[str, str]:
     try:
-        return model.problem.fingerprints
+        return model.problem.fingerprints.labelled()
     except NoFingerprint:
         return {}
 

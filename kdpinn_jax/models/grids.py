@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from ..base.chunks import map_chunks
 from ..pde.checks import check_field
 from ..pde.inside import holds
 from ..pde.problem import Problem
-from ..pde.sampling import MOST_SOBOL_AXES
+from ..pde.sampling import MOST_SOBOL_AXES, sobol_points
 
 _T = TypeVar("_T")
 
@@ -75,14 +76,8 @@ def low_discrepancy(
     Returns:
         Points (n, d) in float64.
     """
-    from scipy.stats import qmc  # scipy.stats takes a third of a second to import
-
     d, random = len(lower), np.random.default_rng(0)
-    if d > MOST_SOBOL_AXES:
-        unit = random.random((n, d))
-    else:
-        points = qmc.Sobol(d, scramble=False, bits=32).random_base2(max(n - 1, 1).bit_length())[:n]
-        unit = (points + random.random(d)) % 1.0
+    unit = random.random((n, d)) if d > MOST_SOBOL_AXES else (sobol_points(n, d) + random.random(d)) % 1.0
     a, b = np.asarray(lower, np.float64), np.asarray(upper, np.float64)
     z = a + (b - a) * unit
     for axis in logarithmic:
@@ -212,10 +207,7 @@ def reference_values(problem: Problem, coefficients: Mapping[str, Any], z: Float
         ValueError: the problem has no reference, or it does not return one value per field.
     """
     field = _compiled_reference(problem, hashable(coefficients))
-    # The last chunk is padded with repeated points, so that one compiled size serves any number of points.
-    padded = np.concatenate([z, np.repeat(z[-1:], -len(z) % _CHUNK, axis=0)])
-    chunks = [field(padded[i : i + _CHUNK]) for i in range(0, len(padded), _CHUNK)]
-    return np.concatenate(chunks)[: len(z)]
+    return map_chunks(field, _CHUNK, z)
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,5 +1,6 @@
 """Where the residual of a term is discontinuous, found by halving intervals, and its coefficients on both sides."""
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -9,12 +10,13 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
+from ..base.chunks import map_chunks
 from ..base.types import Coefficients
 from .problem import Problem, Term
 
 #: Derivatives up to this order are examined.
 ORDERS = 4
-#: Rows per call of the compiled residual, which therefore has one shape.
+#: Rows per call of the compiled residual.
 _BLOCK = 512
 #: The lines that are searched, the nodes per line, and the intervals that are halved: twice as many per line.
 _LINES, _NODES, _MOST = 256, 33, 2
@@ -61,15 +63,8 @@ class ProbedResidual(NamedTuple):
         """At points z, for the probe field plus Σⱼ bend[:, :, j] sʲ⁺¹/(j + 1)! along an axis, where s = 0 at z."""
         n, m = len(z), len(self.probe.half)
         bend = np.zeros((n, m, ORDERS)) if bend is None else bend
-        parts = []
-        for i in range(0, n, _BLOCK):
-            padded = [_padded(array[i : i + _BLOCK]) for array in (z, axes, bend)]
-            parts.append(np.asarray(_residuals(self.term, self.coefficients, self.probe, *padded))[: n - i])
-        return np.concatenate(parts)
-
-
-def _padded(rows: np.ndarray) -> np.ndarray:
-    return np.concatenate([rows, np.repeat(rows[-1:], _BLOCK - len(rows), axis=0)])
+        call = functools.partial(_residuals, self.term, self.coefficients, self.probe)
+        return map_chunks(call, _BLOCK, z, axes, bend)
 
 
 @jax.jit

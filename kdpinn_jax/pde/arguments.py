@@ -42,7 +42,7 @@ def corner(what: str, value: Any, axes: tuple[str, ...]) -> tuple[float, ...]:
     Raises:
         ValueError: another number of values, or one that is not a finite real number.
     """
-    numbers = _floats(value)
+    numbers = finite_floats(value)
     if numbers is None or len(numbers) != len(axes):
         expected = "one finite number" if len(axes) == 1 else f"{len(axes)} finite numbers"
         raise ValueError(f"{what}={value!r} must be {expected}, one for each of the axes {axes}")
@@ -61,7 +61,7 @@ def scalars(what: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """
     checked = {}
     for name, value in values.items():
-        numbers = None if is_traced(value) or np.ndim(value) else _floats(value)
+        numbers = None if is_traced(value) or np.ndim(value) else finite_floats(value)
         if numbers is None and not is_traced(value):
             raise ValueError(
                 f"{what}[{name!r}]={value!r} must be one finite number; give each entry of an array a name of its own "
@@ -71,7 +71,7 @@ def scalars(what: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return checked
 
 
-def _floats(value: Any) -> tuple[float, ...] | None:
+def finite_floats(value: Any) -> tuple[float, ...] | None:
     """Finite real numbers as floats; None if they are something else."""
     try:
         array = np.asarray(value)

@@ -12,8 +12,16 @@ import jax
 import jax.numpy as jnp
 
 from ..base.names import one_line
-from .fingerprint import probe_field
 from .indices import index_beyond
+from .probe import (
+    abstract_floats,
+    abstract_key,
+    ansatz_arguments,
+    draw_rows,
+    probed_ansatz,
+    probed_residual,
+    residual_arguments,
+)
 from .problem import Problem, Term
 
 _Shape = jax.ShapeDtypeStruct
@@ -27,7 +35,7 @@ def check_problem(problem: Problem) -> None:
         ValueError: one of them raises an exception, or does not return one real array of the expected shape.
     """
     what = f"problem {problem.name!r}: embed"
-    inputs = _returned(what, problem, problem.embedding, _point(problem))
+    inputs = _returned(what, problem, problem.embedding, abstract_floats(len(problem.axes)))
     if len(inputs.shape) != 1 or not inputs.shape[0]:
         raise ValueError(f"{what} returns shape {inputs.shape}; expected (inputs,), a vector of network inputs")
     if problem.ansatz is not None:
@@ -47,10 +55,7 @@ def check_field(what: str, problem: Problem, function: Callable[..., Any]) -> No
     Raises:
         ValueError: as ``check_problem``.
     """
-    outputs = problem.outputs or len(problem.fields)
-    apply = lambda v, w, z, c: function(probe_field(v, w), z, c)
-    z, w, c = _point(problem), _floats(outputs), _abstract_coefficients(problem)
-    value = _returned(what, problem, apply, z, w, z, c)
+    value = _returned(what, problem, functools.partial(probed_ansatz, function), *ansatz_arguments(problem))
     m = len(problem.fields)
     if value.shape != (m,):
         raise ValueError(
@@ -78,21 +83,15 @@ def check_term(problem: Problem, name: str, term: Term) -> None:
 def _check_term(problem: Problem, name: str, structure: Any, leaves: tuple[_Shape, ...]) -> None:
     term = jax.tree.unflatten(structure, leaves)
     d, what = len(problem.axes), f"problem {problem.name!r}: term {name!r}: sample(key, {term.count})"
-    key = _Shape((), jax.random.key(0).dtype)
-    rows = _returned(what, problem, lambda term, key: term.sample(key, term.count), term, key)
+    rows = _returned(what, problem, draw_rows, term, abstract_key())
     if len(rows.shape) != 2 or rows.shape[0] != term.count or rows.shape[1] < d:
         raise ValueError(
             f"{what} returns shape {rows.shape}; expected ({term.count}, {d}), one row per point with the columns "
             f"{', '.join(problem.axes)}, which columns of data may follow"
         )
     what = f"problem {problem.name!r}: residual of term {name!r}"
-
-    def residual(term: Term, v: Any, w: Any, row: Any, c: Any) -> Any:
-        return term.residual(probe_field(v, w), row, c)
-
     row = _Shape(rows.shape[1:], rows.dtype)
-    arguments = (term, _point(problem), _floats(len(problem.fields)), row, _abstract_coefficients(problem))
-    value = _returned(what, problem, residual, *arguments)
+    value = _returned(what, problem, probed_residual, term, *residual_arguments(problem, row))
     if len(value.shape) != 1 or not value.shape[0]:
         raise ValueError(
             f"{what} returns shape {value.shape}; expected (k,), the k numbers that must vanish at one point"
@@ -135,15 +134,3 @@ def _kind(value: Any) -> str:
 def _vector_hint(shape: tuple[int, ...]) -> str:
     """How to make a vector of a scalar."""
     return "; put the scalar r into a vector by r[None] or jnp.stack([r]), or keep its axis by u(z)[:1]" * (not shape)
-
-
-def _floats(n: int) -> _Shape:
-    return _Shape((n,), jnp.zeros(()).dtype)
-
-
-def _point(problem: Problem) -> _Shape:
-    return _floats(len(problem.axes))
-
-
-def _abstract_coefficients(problem: Problem) -> dict[str, _Shape]:
-    return dict.fromkeys(problem.coefficients, _Shape((), jnp.zeros(()).dtype))

@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 
 from ..base.names import nearest
 from ..base.types import Coefficients, Field, Key, Residual, is_traced
+from .arguments import finite_floats
 from .derivatives import derivative
 from .problem import Term
 
@@ -144,11 +145,6 @@ def data(z: ArrayLike, values: ArrayLike, count: int | None = None, *, fields: F
     return Term(Partial(_sample_rows, jnp.asarray(z), jnp.asarray(values)), misfit, count or len(z))
 
 
-def row_misfit(d: int) -> Residual:
-    """The residual u(z) − values at rows (z, values), where z has d coordinates and all fields have a value."""
-    return _Misfit(d)
-
-
 def _sample_rows(z: Array, values: Array, key: Key, n: int) -> Array:
     """Rows (z, values): all of them in their order if there are n, otherwise a random choice of n."""
     rows = jnp.concatenate([z, values], axis=1)
@@ -158,8 +154,8 @@ def _sample_rows(z: Array, values: Array, key: Key, n: int) -> Array:
 @dataclass(frozen=True)
 class _Misfit:
     d: int
-    fields: tuple[str | int, ...] | None = None
-    gaps: bool = False  # NaN is a mistake anywhere but among measured values
+    fields: tuple[str | int, ...] | None
+    gaps: bool  # whether values are missing; without them, no mask is computed
 
     def __call__(self, u: Field, row: Array, c: Coefficients) -> Array:
         values = u(row[: self.d]) if self.fields is None else u(row[: self.d])[jnp.asarray(self.fields)]
@@ -183,12 +179,12 @@ def _checked_value(what: str, value: Any) -> Any:
     """A function, a float, or a tuple of floats."""
     if callable(value) or is_traced(value):
         return value
-    array = np.asarray(value)
-    if array.dtype.kind not in "iuf" or array.ndim > 1 or not np.isfinite(array).all():
+    numbers = finite_floats(value)
+    if numbers is None:
         raise ValueError(
             f"{what}: value={value!r} must be a finite number, one for each field, or a function of (z, coefficients)"
         )
-    return tuple(map(float, array)) if array.ndim else float(array)
+    return numbers if np.ndim(value) else numbers[0]
 
 
 def _checked_fields(what: str, fields: Fields | None) -> tuple[str | int, ...] | None:

@@ -5,20 +5,28 @@ function that is edited, or closes over another number, has another fingerprint.
 """
 
 import enum
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Mapping
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from ..base.types import Field, is_key
+from ..base.types import is_key
+from .probe import (
+    abstract_floats,
+    abstract_key,
+    ansatz_arguments,
+    draw_rows,
+    probed_ansatz,
+    probed_residual,
+    residual_arguments,
+)
 
 if TYPE_CHECKING:  # Problem compares its fingerprints
     from .problem import Problem, Term
@@ -122,8 +130,28 @@ def _describe_code(code: CodeType, content: list[str]) -> None:
             _describe(constant, content)
 
 
-def problem_fingerprints(problem: "Problem") -> dict[str, str]:
-    """A digest for each function of a problem that training uses: embedding, ansatz, inside and every term.
+#: The functions of a problem besides those of its terms.
+FUNCTIONS = ("embedding", "ansatz", "inside")
+
+
+class Fingerprints(NamedTuple):
+    """A digest for each function of a problem that training uses.
+
+    Attributes:
+        functions: those of ``FUNCTIONS``, as far as the problem has them.
+        terms: those of the terms, by name.
+    """
+
+    functions: dict[str, str]
+    terms: dict[str, str]
+
+    def labelled(self) -> dict[str, str]:
+        """All digests, with labels for messages."""
+        return self.functions | {f"term {name!r}": digest for name, digest in self.terms.items()}
+
+
+def problem_fingerprints(problem: "Problem") -> Fingerprints:
+    """The fingerprints of a problem.
 
     Args:
         problem: any problem.
@@ -131,17 +159,19 @@ def problem_fingerprints(problem: "Problem") -> dict[str, str]:
     Raises:
         NoFingerprint: as ``fingerprint``.
     """
-    z, w, c = _floats(len(problem.axes)), _floats(problem.outputs or len(problem.fields)), _coefficients(problem)
-    digests = {"embedding": fingerprint(f"the embedding of problem {problem.name!r}", problem.embedding, z)}
-    if problem.ansatz is not None:
-        ansatz = problem.ansatz
-        apply = lambda v, w, z, c: ansatz(probe_field(v, w), z, c)
-        digests["ansatz"] = fingerprint(f"the ansatz of problem {problem.name!r}", apply, z, w, z, c)
-    if problem.inside is not None:
-        digests["inside"] = fingerprint(
-            f"inside of problem {problem.name!r}", problem.inside, _floats(problem.coordinates)
-        )
-    return digests | {f"term {name!r}": term_fingerprint(problem, name, term) for name, term in problem.terms.items()}
+    with jax.enable_x64(True):
+        z = abstract_floats(len(problem.axes))
+        functions = {"embedding": fingerprint(f"the embedding of problem {problem.name!r}", problem.embedding, z)}
+        if problem.ansatz is not None:
+            apply = functools.partial(probed_ansatz, problem.ansatz)
+            functions["ansatz"] = fingerprint(
+                f"the ansatz of problem {problem.name!r}", apply, *ansatz_arguments(problem)
+            )
+        if problem.inside is not None:
+            z = abstract_floats(problem.coordinates)
+            functions["inside"] = fingerprint(f"inside of problem {problem.name!r}", problem.inside, z)
+    terms = {name: term_fingerprint(problem, name, term) for name, term in problem.terms.items()}
+    return Fingerprints(functions, terms)
 
 
 def term_fingerprint(problem: "Problem", name: str, term: "Term") -> str:
@@ -156,30 +186,9 @@ def term_fingerprint(problem: "Problem", name: str, term: "Term") -> str:
         NoFingerprint: as ``fingerprint``.
     """
     what = f"the term {name!r} of problem {problem.name!r}"
-    key = jax.ShapeDtypeStruct((), jax.random.key(0).dtype)
-    draw = lambda key: term.sample(key, term.count)
+    key = abstract_key()
+    draw, residual = functools.partial(draw_rows, term), functools.partial(probed_residual, term)
     with jax.enable_x64(True):
-        columns = jax.eval_shape(draw, key).shape[1]
-    residual = lambda v, w, row, c: term.residual(probe_field(v, w), row, c)
-    arguments = (_floats(len(problem.axes)), _floats(len(problem.fields)), _floats(columns), _coefficients(problem))
+        row = abstract_floats(jax.eval_shape(draw, key).shape[1])
+        arguments = residual_arguments(problem, row)
     return fingerprint(what, draw, key) + fingerprint(what, residual, *arguments)
-
-
-def _floats(n: int) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((n,), np.float64)
-
-
-def _coefficients(problem: "Problem") -> dict[str, jax.ShapeDtypeStruct]:
-    return dict.fromkeys(problem.coefficients, jax.ShapeDtypeStruct((), np.float64))
-
-
-def probe_field(v: Array, w: Array) -> Field:
-    """The smallest field that depends on all of z and has every derivative: z -> w tanh(v · z).
-
-    A function of a field is traced with it in place of a network.
-
-    Args:
-        v: (d,), d the number of coordinates.
-        w: (m,), m the number of fields.
-    """
-    return lambda z: w * jnp.tanh(jnp.sum(v * z))

@@ -12,7 +12,7 @@ from jax.tree_util import Partial
 from ..base.types import Ansatz, Reference, Residual, Sampler
 from .arguments import corner, names, scalars
 from .embedding import Embedding, scale_to_unit
-from .fingerprint import problem_fingerprints
+from .fingerprint import Fingerprints, problem_fingerprints
 from .inside import Predicate, check_predicate
 from .networks import MLP
 
@@ -161,8 +161,8 @@ class Problem:
             check_predicate(self.inside, self.coordinates, f"Problem {self.name!r}")
 
     @functools.cached_property
-    def fingerprints(self) -> dict[str, str]:
-        """What distinguishes the functions that training uses, by name; see ``problem_fingerprints``."""
+    def fingerprints(self) -> Fingerprints:
+        """What distinguishes the functions that training uses; see ``problem_fingerprints``."""
         return problem_fingerprints(self)
 
     @functools.cached_property
@@ -173,7 +173,7 @@ class Problem:
         networks = (self.teacher, self.student)
         counts = tuple((name, term.count) for name, term in self.terms.items())
         try:
-            functions: Any = tuple(self.fingerprints.items())
+            functions: Any = tuple(self.fingerprints.labelled().items())
         except Exception:  # a function that cannot be traced equals itself alone
             functions = id(self)
         return names, self.lower, self.upper, numbers, networks, counts, functions

@@ -28,6 +28,13 @@ _ROUNDING = 1e-6
 MOST_SOBOL_AXES = 21201
 
 
+def sobol_points(n: int, d: int) -> Float[np.ndarray, "n d"]:
+    """The first n points of the Sobol sequence in the unit cube, which start with the origin."""
+    from scipy.stats import qmc  # scipy.stats takes a third of a second to import
+
+    return qmc.Sobol(d, scramble=False, bits=_SOBOL_BITS).random_base2(max(n - 1, 1).bit_length())[:n]
+
+
 def _uniform(key: Array, n: int, d: int) -> Array:
     return jax.random.uniform(key, (n, d))
 
@@ -41,10 +48,7 @@ def _latin_hypercube(key: Array, n: int, d: int) -> Array:
 
 def _sobol(key: Array, n: int, d: int) -> Array:
     """Sobol points with a random digital shift (XOR), which keeps the balance of the net and is unbiased."""
-    from scipy.stats import qmc  # scipy.stats takes a third of a second to import
-
-    points = qmc.Sobol(d, scramble=False, bits=_SOBOL_BITS).random_base2(max(n - 1, 1).bit_length())[:n]
-    bits = jnp.asarray((points * 2.0**_SOBOL_BITS).astype(np.uint32))
+    bits = jnp.asarray((sobol_points(n, d) * 2.0**_SOBOL_BITS).astype(np.uint32))
     shifted = bits ^ jax.random.bits(key, (1, d), jnp.uint32)
     # Half a step is added so that no point lies on a face of the box; in float32 the largest integers still round to 1.
     return jnp.clip((shifted.astype(jnp.zeros(()).dtype) + 0.5) / 2.0**_SOBOL_BITS, 0.0, 1.0)

@@ -1,7 +1,7 @@
 """``load``: models from files, with the problems shipped with the library found by name."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..base.names import nearest, one_line
@@ -29,13 +29,11 @@ def load(path: str | os.PathLike[str], *, problem: Problem | None = None) -> Mod
             shape or are not finite.
     """
 
-    def find(name: Any, source: Any) -> Problem:
-        if name in ALL and source is None:
-            return ALL[name]
+    def advice(source: Any) -> str:
         origin = "" if source is None else f" (it was {suggestion(source)})"
-        raise ModelFileError(f"{_not_shipped(name, source)}{origin}; pass your own as load(path, problem=…)")
+        return f"{origin}; pass your own as load(path, problem=…)"
 
-    return read_model(path, problem or find)
+    return read_model(path, problem or _finder((), advice))
 
 
 def load_among(path: str | os.PathLike[str], problems: Sequence[Problem]) -> Model:
@@ -49,18 +47,25 @@ def load_among(path: str | os.PathLike[str], problems: Sequence[Problem]) -> Mod
         ModelFileError: as ``load``; the message about an unknown problem names the option to give.
     """
 
+    def advice(source: Any) -> str:
+        names = ", ".join(one_line(repr(problem.name)) for problem in problems)
+        return f"{f'; --problem gave {names}' if names else ''}; give the option --problem {suggestion(source)}"
+
+    return read_model(path, _finder(problems, advice))
+
+
+def _finder(problems: Sequence[Problem], advice: Callable[[Any], str]) -> Callable[[Any, Any], Problem]:
+    """``(name, source) -> problem``: one of the problems, or a shipped one; ``advice(source)`` ends the message."""
+
     def find(name: Any, source: Any) -> Problem:
         for problem in problems:
             if problem.name == name:
                 return problem
         if name in ALL and source is None:
             return ALL[name]
-        given = (
-            f"; --problem gave {', '.join(one_line(repr(problem.name)) for problem in problems)}" if problems else ""
-        )
-        raise ModelFileError(f"{_not_shipped(name, source)}{given}; give the option --problem {suggestion(source)}")
+        raise ModelFileError(f"{_not_shipped(name, source)}{advice(source)}")
 
-    return read_model(path, find)
+    return find
 
 
 def _not_shipped(name: Any, source: Any) -> str:

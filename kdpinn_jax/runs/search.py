@@ -232,10 +232,10 @@ def _latency(
 def _timed(teacher: Model, networks: Mapping[str, MLP], budget: Budget) -> dict[str, Any]:
     """What the latency depends on, for JSON."""
     try:
-        problem = teacher.problem.fingerprints
+        functions = teacher.problem.fingerprints.functions
     except NoFingerprint as reason:
         raise CheckpointError(f"checkpoint: {reason}; search without a checkpoint") from None
-    functions = {name: digest for name, digest in problem.items() if name in ("embedding", "ansatz")}
+    functions = {name: digest for name, digest in functions.items() if name != "inside"}
     return {
         "embedding or ansatz": functions,
         "the teacher's network": [*teacher.layers, teacher.network.activation],

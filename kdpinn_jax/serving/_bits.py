@@ -12,8 +12,8 @@ from jax.extend.core import JaxprEqn
 from .build import Bits, ProgramBuilder, Scalar
 
 _SIGN, _ALL = 1 << 63, (1 << 64) - 1
-#: The number of bits of a fraction in float64, and by how many more than in float32.
-_FRACTION, _SURPLUS = 52, 29
+#: The number of bits by which a fraction in float64 is longer than in float32.
+_SURPLUS = 29
 
 
 def of_bits(builder: ProgramBuilder, equation: JaxprEqn, arguments: list[Any], whole: bool) -> Scalar | Bits | None:

@@ -224,14 +224,14 @@ def _function_fingerprints(objective: Objective) -> dict[str, str]:
     """
     problem = objective.problem
     try:
-        digests = {name: digest for name, digest in problem.fingerprints.items() if not name.startswith("term ")}
-        for name, term in objective.terms.items():
-            known = problem.terms.get(name) is term
-            key = f"term {name!r}"
-            digests[key] = problem.fingerprints[key] if known else term_fingerprint(problem, name, term)
+        known = problem.fingerprints
+        terms = {
+            name: known.terms[name] if problem.terms.get(name) is term else term_fingerprint(problem, name, term)
+            for name, term in objective.terms.items()
+        }
     except NoFingerprint as reason:
         raise CheckpointError(f"checkpoint: {reason}; train without a checkpoint") from None
-    return digests
+    return known._replace(terms=terms).labelled()
 
 
 def _describe(stage: Stage) -> str:

@@ -95,7 +95,7 @@ def _rows(path: Path, layout: Layout, columns: Sequence[int]) -> Iterator[tuple[
                     error = error or error_at(path, number, text, problem)
                 continue
             if not content.strip(f'{separator}" \t'):
-                # Separators make a blank line a row of blank cells, and if a row is one cell, it has no separators.
+                # A line of separators is a row of blank cells. A row of one cell has no separators at all.
                 if width == 1 or '"' in content or (separator in content and separator != " "):
                     problem = "the row is blank, but others follow; fill it or delete it"
                     error = error or error_at(path, number, text, problem)
