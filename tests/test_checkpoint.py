@@ -262,7 +262,7 @@ def test_resumes_after_repeated_kills(tmp_path):
     while not result.exists():
         assert kills < 30
         with start("killed") as process:
-            for _ in range(generator.randint(2, 6)):  # it is killed shortly after this number of checkpoints
+            for _ in range(generator.randint(3, 6)):  # it is killed shortly after this number of checkpoints
                 before = modification_time(latest)
                 while process.poll() is None and modification_time(latest) == before:
                     time.sleep(0.001)

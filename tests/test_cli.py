@@ -624,7 +624,7 @@ def test_ctrl_c_during_training_saves_the_model_so_far(tmp_path):
 @pytest.mark.slow
 def test_a_killed_run_leaves_no_half_written_file(tmp_path):
     """The run is killed at different times, and every file with a final name is complete."""
-    for delay in (0.0, 0.4, 1.5):
+    for delay in (0.0, 1.0):
         out = tmp_path / f"run{delay}"
         process = start("run", "burgers", "--out", out, "--layers", "3", "--teacher-layers", "3", "--time-budget", "2")
         wait_for(lambda out=out: (out / "teacher.safetensors").exists(), process)
