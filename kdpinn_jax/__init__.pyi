@@ -30,11 +30,15 @@ from .models.report import TrainingInterrupted as TrainingInterrupted
 from .models.windows import initial_from as initial_from
 from .models.windows import predict_windows as predict_windows
 
+# Geometry.
+from .pde import geometry as geometry
+
 # Problems: conditions, derivatives, embeddings, networks, parametric families and samplers.
-from .pde.conditions import data as data
 from .pde.conditions import dirichlet as dirichlet
+from .pde.conditions import interface as interface
 from .pde.conditions import neumann as neumann
 from .pde.conditions import periodic_condition as periodic_condition
+from .pde.conditions import robin as robin
 from .pde.derivatives import derivative as derivative
 from .pde.derivatives import divergence as divergence
 from .pde.derivatives import laplacian as laplacian
@@ -43,6 +47,7 @@ from .pde.derivatives import two_derivatives_along as two_derivatives_along
 from .pde.embedding import periodic_embedding as periodic_embedding
 from .pde.embedding import scale_to_unit as scale_to_unit
 from .pde.inside import restrict as restrict
+from .pde.measurements import data as data
 from .pde.networks import MLP as MLP
 from .pde.networks import count_parameters as count_parameters
 from .pde.parametric import parametric as parametric

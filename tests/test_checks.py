@@ -142,7 +142,7 @@ OTHER_TYPES = {
     "kd.dirichlet('one')": "dirichlet: value='one' must be a finite number",
     "kd.dirichlet(1.0, fields=0).fields": "(0,)",
     "kd.dirichlet([1, 2], fields=['u', 'v']).value": "(1.0, 2.0)",
-    "kd.neumann(0, 1.0, fields=1.5)": "neumann: fields=1.5 must be names or indices of fields",
+    "kd.neumann(1.0, fields=1.5)": "neumann: fields=1.5 must be names or indices of fields",
 }
 
 

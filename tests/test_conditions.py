@@ -25,9 +25,50 @@ def test_dirichlet():
 
 def test_neumann():
     slopes = 2 * np.pi * np.array([np.cos(1.6 * np.pi), -np.sin(1.6 * np.pi)])
-    np.testing.assert_allclose(kd.neumann(1, 0.0)(wave, Z, {}), slopes, rtol=1e-13)
-    np.testing.assert_allclose(kd.neumann(0, lambda z, c: jnp.array([0.0, 1.0]))(wave, Z, {}), [0, 0], atol=1e-14)
-    np.testing.assert_allclose(kd.neumann(1, 1.0, fields=(0,))(wave, Z, {}), slopes[:1] - 1, rtol=1e-13)
+    np.testing.assert_allclose(kd.neumann(0.0, axis=1)(wave, Z, {}), slopes, rtol=1e-13)
+    np.testing.assert_allclose(kd.neumann(lambda z, c: jnp.array([0.0, 1.0]), axis=0)(wave, Z, {}), [0, 0], atol=1e-14)
+    np.testing.assert_allclose(kd.neumann(1.0, (0,), axis=1)(wave, Z, {}), slopes[:1] - 1, rtol=1e-13)
+
+
+def test_conditions_on_the_normal_derivative():
+    """u = x² + 3y, on the unit circle: ∂u/∂n = 2x² + 3y."""
+    z = np.array([0.6, 0.8])
+    row, u = jnp.concatenate([z, z]), lambda z: jnp.stack([z[0] ** 2 + 3 * z[1], z[0]])
+    slopes = np.array([2 * 0.36 + 2.4, 0.6])
+    np.testing.assert_allclose(kd.neumann(0.5)(u, row, {}), slopes - 0.5, rtol=1e-14)
+    exchange = kd.robin(lambda z, c: c["h"], 2.0, lambda z, c: 5 * z[:1], fields=(0,))
+    np.testing.assert_allclose(exchange(u, row, {"h": 0.1}), [0.1 * (0.36 + 2.4) + 2 * slopes[0] - 3], rtol=1e-14)
+    jump = kd.interface((0, 1), (2.0, lambda z, c: c["k"]), jump=1.0, flux=0.25)
+    expected = [0.36 + 2.4 - 0.6 - 1, 2 * slopes[0] - 3 * slopes[1] - 0.25]
+    np.testing.assert_allclose(jump(u, row, {"k": 3.0}), expected, rtol=1e-14)
+
+
+@pytest.mark.slow
+def test_a_problem_with_a_robin_condition_on_a_hole():
+    """Δu = 0 between two circles, with ∂u/∂n = 0.5 (1 − u) on the inner one and u = 0 outside: u = a ln r."""
+    ring = kd.geometry.disc((0, 0), 2, name="outer") - kd.geometry.disc((0, 0), 1, name="inner")
+    slope = -1.0 / 2 / (1 + 0.5 * np.log(2))  # the outward normal of the ring points to the centre
+    terms = {
+        "residual": kd.Term(ring.interior(), lambda u, z, c: kd.laplacian(u, (0, 1))(z), count=300),
+        "outer": kd.Term(ring.boundary("outer"), kd.dirichlet(0.0), count=60),
+        "inner": kd.Term(ring.boundary("inner", normals=True), kd.robin(0.5, 1.0, 0.5, fields="u"), count=60),
+    }
+    problem = kd.Problem("ring", ("x", "y"), ("u",), ring.lower, ring.upper, terms, inside=ring)
+    stages = (kd.LevenbergMarquardt(40, sampling=kd.Sampling(every=10)),)
+    model = kd.train_teacher(problem, jax.random.key(0), network=kd.MLP((12, 12)), stages=stages)
+    z = np.array(ring.interior()(jax.random.key(1), 500))
+    exact = slope * np.log(np.linalg.norm(z, axis=1) / 2)
+    assert np.linalg.norm(model(z)[:, 0] - exact) < 5e-3 * np.linalg.norm(exact)
+    assert {name: np.isfinite(term.scale) for name, term in model.training[-1].terms.items()} == {
+        "residual": False,
+        "outer": True,
+        "inner": True,
+    }
+    missing = terms | {"inner": kd.Term(ring.boundary("inner"), kd.neumann(0.0))}
+    with pytest.raises(ValueError, match=r"term 'inner' needs the outward normal .* 2 columns instead of 4; sample it"):
+        kd.train_teacher(kd.Problem("p", ("x", "y"), ("u",), ring.lower, ring.upper, missing), jax.random.key(0))
+    with pytest.raises(ValueError, match=r"interface: fields=\('a',\) and conductivities=\(1.0,\) must be two each"):
+        kd.interface(("a",), (1.0,))
 
 
 def test_periodic_condition():

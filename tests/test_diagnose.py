@@ -121,7 +121,7 @@ def test_a_missed_condition_is_named(decay):
 def test_the_scale_of_a_condition(heat):
     """A prescribed value is its own scale; a condition that sets a quantity to zero has the size of that quantity."""
     exact = heat.reference(heat.coefficients)
-    slope = kd.Term(kd.faces((0, 0), (1, 1), axes=(1,)), kd.neumann(1, 0.0), count=64)
+    slope = kd.Term(kd.faces((0, 0), (1, 1), axes=(1,)), kd.neumann(0.0, axis=1), count=64)
     disguised = kd.Term(kd.faces((0, 0), (1, 1), axes=(1,)), kd.dirichlet(lambda z, c: exact(z)), count=64)
     measured = kd.data(np.array([[0.5, 0.5]]), np.array([[0.3]]))
     problem = replace(heat, ansatz=lambda net, z, c: 0 * net(z) + exact(z))

@@ -247,7 +247,7 @@ def wave(heat):
         terms={
             "residual": kd.Term(kd.box((0, 0), (0.5, 1)), residual, count=200),
             "initial": kd.Term(start, kd.dirichlet(lambda z, c: jnp.sin(jnp.pi * z[1:])), count=40),
-            "slope": kd.Term(start, kd.neumann(0, 0.0), count=40),
+            "slope": kd.Term(start, kd.neumann(0.0, axis=0), count=40),
             "walls": kd.Term(kd.faces((0, 0), (0.5, 1), axes=(1,)), kd.dirichlet(0.0), count=40),
         },
         weights={"initial": 10.0, "slope": 10.0, "walls": 10.0},

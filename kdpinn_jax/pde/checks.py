@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import Partial
 
 from ..base.names import one_line
 from .indices import index_beyond
@@ -89,6 +90,13 @@ def _check_term(problem: Problem, name: str, structure: Any, leaves: tuple[_Shap
             f"{what} returns shape {rows.shape}; expected ({term.count}, {d}), one row per point with the columns "
             f"{', '.join(problem.axes)}, which columns of data may follow"
         )
+    normals = 2 * d - len(problem.family)  # a coefficient has no component of the normal
+    if _needs_normals(term.residual) and rows.shape[1] != normals:
+        raise ValueError(
+            f"problem {problem.name!r}: term {name!r} needs the outward normal in its rows, which have {rows.shape[1]} "
+            f"columns instead of {normals}; sample it with normals=True, as in domain.boundary(normals=True) or "
+            "kd.faces(lower, upper, axes, normals=True)"
+        )
     what = f"problem {problem.name!r}: residual of term {name!r}"
     row = _Shape(rows.shape[1:], rows.dtype)
     value = _returned(what, problem, probed_residual, term, *residual_arguments(problem, row))
@@ -97,6 +105,13 @@ def _check_term(problem: Problem, name: str, structure: Any, leaves: tuple[_Shap
             f"{what} returns shape {value.shape}; expected (k,), the k numbers that must vanish at one point"
             f"{_vector_hint(value.shape)}"
         )
+
+
+def _needs_normals(residual: Any) -> bool:
+    """Whether a residual, or one that it wraps, is a condition on the normal derivative."""
+    if isinstance(residual, Partial):
+        return any(map(_needs_normals, (residual.func, *residual.args)))
+    return bool(getattr(residual, "needs_normals", False))
 
 
 def _returned(what: str, problem: Problem, function: Callable[..., Any], *arguments: Any) -> _Shape:

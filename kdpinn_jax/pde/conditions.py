@@ -1,6 +1,7 @@
-"""The usual conditions: Dirichlet (which includes initial values), Neumann, periodic, and measured data.
+"""The usual conditions: Dirichlet (which includes initial values), Neumann, Robin, interfaces and periodicity.
 
-Each is a value, which can be compared, hashed, copied and pickled.
+Each is a value, which can be compared, hashed, copied and pickled. Those that involve the normal derivative are sampled
+with normals, which ``domain.boundary(normals=True)`` and ``kd.faces(normals=True)`` add to the coordinates.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,21 +10,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
-from jax.tree_util import Partial
-from jax.typing import ArrayLike
 
-from ..base.names import nearest
-from ..base.types import Coefficients, Field, Key, Residual, is_traced
-from .arguments import finite_floats
+from ..base.types import Coefficients, Field, Residual
 from .derivatives import derivative
-from .problem import Term
-
-#: A prescribed value: one number for all constrained fields, k numbers, or ``(z, coefficients) -> (k,)``.
-Value = float | Sequence[float] | Callable[[Array, Coefficients], Array]
-#: Some of the fields, by their names or their indices; one alone may be given without a tuple.
-Fields = str | int | Sequence[str] | Sequence[int]
+from .prescribed import Fields, Value, checked_fields, checked_value, field_indices, values_at
 
 
 def dirichlet(value: Value, fields: Fields | None = None) -> Residual:
@@ -40,24 +31,78 @@ def dirichlet(value: Value, fields: Fields | None = None) -> Residual:
         ValueError: value or fields is something else; when the term is trained, also a value of another length than
             the fields.
     """
-    return _Prescribed("dirichlet", None, _checked_value("dirichlet", value), _checked_fields("dirichlet", fields))
+    return _Prescribed("dirichlet", None, checked_value("dirichlet", value), checked_fields("dirichlet", fields))
 
 
-def neumann(axis: int, value: Value, fields: Fields | None = None) -> Residual:
-    """The condition ∂u/∂z_axis = value.
+def neumann(value: Value, fields: Fields | None = None, *, axis: int | None = None) -> Residual:
+    """The condition ∂u/∂n = value, or ∂u/∂z_axis = value.
 
     Args:
-        axis: the derivative is along this axis; on a lower face the outward normal derivative is its negative.
         value: in the units of the derivative, one number, k numbers or ``(z, coefficients) -> (k,)``.
+        fields: the k constrained fields, by name or index; None for all.
+        axis: the derivative is along this axis instead of the outward normal, and the sampler needs no normals.
+
+    Returns:
+        The residual ∂u/∂n − value, (k,).
+
+    Raises:
+        ValueError: as ``dirichlet``; when the term is trained, also a sampler without normals.
+    """
+    checked = checked_value("neumann", value), checked_fields("neumann", fields)
+    return _Normal("neumann", 0.0, 1.0, *checked) if axis is None else _Prescribed("neumann", int(axis), *checked)
+
+
+def robin(alpha: Value, beta: Value, value: Value, fields: Fields | None = None) -> Residual:
+    """The condition α u + β ∂u/∂n = value with the outward normal n.
+
+    The flux −k ∂u/∂n = h (u − u₀) through a wall is ``robin(h, k, h * u0)``.
+
+    Args:
+        alpha: one number, k numbers or ``(z, coefficients) -> (k,)``.
+        beta: likewise, in units of length if α has none.
+        value: likewise, in the units of α u.
         fields: the k constrained fields, by name or index; None for all.
 
     Returns:
-        The residual ∂u/∂z_axis − value, (k,).
+        The residual α u + β ∂u/∂n − value, (k,).
 
     Raises:
-        ValueError: as ``dirichlet``.
+        ValueError: as ``neumann``.
     """
-    return _Prescribed("neumann", int(axis), _checked_value("neumann", value), _checked_fields("neumann", fields))
+    alpha, beta, value = (checked_value("robin", number) for number in (alpha, beta, value))
+    return _Normal("robin", alpha, beta, value, checked_fields("robin", fields))
+
+
+def interface(
+    fields: Sequence[str] | Sequence[int],
+    conductivities: Sequence[Value],
+    *,
+    jump: Value = 0.0,
+    flux: Value = 0.0,
+) -> Residual:
+    """The conditions at an interface between two materials, each of which has a field of its own.
+
+        u₁ − u₂ = jump,    k₁ ∂u₁/∂n − k₂ ∂u₂/∂n = flux
+
+    Args:
+        fields: the two fields, by name or index.
+        conductivities: k₁ and k₂, numbers or ``(z, coefficients) -> number``; they may jump at the interface.
+        jump: of the value, in the units of u.
+        flux: the source on the interface, in the units of k ∂u/∂n. Its sign depends on the direction of the normal.
+
+    Returns:
+        The two residuals, (2,).
+
+    Raises:
+        ValueError: there are not two fields or two conductivities; otherwise as ``neumann``.
+    """
+    two = checked_fields("interface", fields)
+    if two is None or len(two) != 2 or len(conductivities) != 2:
+        raise ValueError(
+            f"interface: fields={fields!r} and conductivities={conductivities!r} must be two each, one per side"
+        )
+    first, second = (checked_value("interface", k) for k in conductivities)
+    return _Interface(two, first, second, checked_value("interface", jump), checked_value("interface", flux))
 
 
 @dataclass(frozen=True)
@@ -66,23 +111,68 @@ class _Prescribed:
 
     condition: str
     axis: int | None
-    value: float | tuple[float, ...] | Callable[[Array, Coefficients], Array]
+    value: Any
     fields: tuple[str | int, ...] | None
 
     def __call__(self, u: Field, z: Array, c: Coefficients) -> Array:
         field = u if self.axis is None else derivative(u, self.axis)
-        values = field(z) if self.fields is None else field(z)[jnp.asarray(self.fields)]
-        prescribed = jnp.asarray(self.value(z, c) if callable(self.value) else self.value, values.dtype)
-        if prescribed.ndim and prescribed.shape != values.shape:
-            raise ValueError(
-                f"{self.condition}: value has shape {prescribed.shape}; expected {values.shape}, one number for each "
-                "constrained field"
-            )
-        return values - prescribed
+        values = _chosen(field(z), self.fields)
+        return values - values_at(self.condition, self.value, z, c, values)
 
     def for_fields(self, names: tuple[str, ...]) -> "_Prescribed":
-        indices = _indices(self.condition, self.fields, names)
+        indices = field_indices(self.condition, self.fields, names)
         return self if indices == self.fields else replace(self, fields=indices)
+
+
+@dataclass(frozen=True)
+class _Normal:
+    """α u + β ∂u/∂n − value, at rows (z, n)."""
+
+    condition: str
+    alpha: Any
+    beta: Any
+    value: Any
+    fields: tuple[str | int, ...] | None
+    needs_normals = True
+
+    def __call__(self, u: Field, row: Array, c: Coefficients) -> Array:
+        z, normal = jnp.split(row, 2)
+        value, slope = (_chosen(part, self.fields) for part in jax.jvp(u, (z,), (normal,)))
+        alpha, beta, prescribed = (
+            values_at(self.condition, number, z, c, slope) for number in (self.alpha, self.beta, self.value)
+        )
+        return alpha * value + beta * slope - prescribed
+
+    def for_fields(self, names: tuple[str, ...]) -> "_Normal":
+        indices = field_indices(self.condition, self.fields, names)
+        return self if indices == self.fields else replace(self, fields=indices)
+
+
+@dataclass(frozen=True)
+class _Interface:
+    fields: tuple[str | int, ...]
+    first: float | Callable[[Array, Coefficients], Array]
+    second: float | Callable[[Array, Coefficients], Array]
+    jump: float | Callable[[Array, Coefficients], Array]
+    flux: float | Callable[[Array, Coefficients], Array]
+    needs_normals = True
+
+    def __call__(self, u: Field, row: Array, c: Coefficients) -> Array:
+        z, normal = jnp.split(row, 2)
+        (a, b), (slope_a, slope_b) = (_chosen(part, self.fields) for part in jax.jvp(u, (z,), (normal,)))
+        first, second, jump, flux = (
+            jnp.reshape(values_at("interface", number, z, c, a[None]), ())
+            for number in (self.first, self.second, self.jump, self.flux)
+        )
+        return jnp.stack([a - b - jump, first * slope_a - second * slope_b - flux])
+
+    def for_fields(self, names: tuple[str, ...]) -> "_Interface":
+        indices = field_indices("interface", self.fields, names)
+        return self if indices is None or indices == self.fields else replace(self, fields=indices)
+
+
+def _chosen(values: Array, fields: tuple[str | int, ...] | None) -> Array:
+    return values if fields is None else values[jnp.asarray(fields)]
 
 
 def periodic_condition(axis: int, period: float, derivatives: int = 1) -> Residual:
@@ -112,102 +202,3 @@ class _PeriodicCondition:
             field = derivative(field, self.axis) if order else field
             differences.append(field(z) - field(opposite))
         return jnp.concatenate(differences)
-
-
-def data(z: ArrayLike, values: ArrayLike, count: int | None = None, *, fields: Fields | None = None) -> Term:
-    """A term of measured values: u(zᵢ) = valuesᵢ.
-
-    Args:
-        z: (N, d), coordinates.
-        values: (N, k), one column per measured field, in the units of u. NaN marks a value that was not measured; it
-            adds nothing to the loss.
-        count: the number of measurements in each draw; default all, in their order.
-        fields: the k measured fields, by name or index; None for all.
-
-    Raises:
-        ValueError: the shapes do not fit, a coordinate is not finite, a value is infinite, or all values are NaN; when
-            the term is trained, also another number of columns than fields.
-    """
-    z, values = (array if isinstance(array, Array) else np.asarray(array) for array in (z, values))
-    if z.ndim != 2 or values.ndim != 2 or len(z) != len(values) or not len(z):
-        raise ValueError(f"data: z has shape {z.shape} and values {values.shape}; expected (N, d) and (N, k), N ≥ 1")
-    if not all(jnp.issubdtype(array.dtype, jnp.floating) or array.dtype.kind in "iu" for array in (z, values)):
-        raise ValueError(f"data: z is of type {z.dtype} and values of type {values.dtype}; expected real numbers")
-    if not is_traced(z) and not np.isfinite(np.asarray(z)).all():
-        raise ValueError("data: z contains NaN or infinity; remove those rows")
-    if not is_traced(values):
-        if np.isinf(np.asarray(values)).any():
-            raise ValueError("data: values contain infinity; remove those rows, or write NaN if nothing was measured")
-        if np.isnan(np.asarray(values)).all():
-            raise ValueError("data: all values are NaN; give at least one measured value")
-    gaps = is_traced(values) or bool(np.isnan(np.asarray(values)).any())
-    misfit = _Misfit(z.shape[1], _checked_fields("data", fields), gaps)
-    return Term(Partial(_sample_rows, jnp.asarray(z), jnp.asarray(values)), misfit, count or len(z))
-
-
-def _sample_rows(z: Array, values: Array, key: Key, n: int) -> Array:
-    """Rows (z, values): all of them in their order if there are n, otherwise a random choice of n."""
-    rows = jnp.concatenate([z, values], axis=1)
-    return rows if n == len(rows) else rows[jax.random.choice(key, len(rows), (n,), replace=n > len(rows))]
-
-
-@dataclass(frozen=True)
-class _Misfit:
-    d: int
-    fields: tuple[str | int, ...] | None
-    gaps: bool  # whether values are missing; without them, no mask is computed
-
-    def __call__(self, u: Field, row: Array, c: Coefficients) -> Array:
-        values = u(row[: self.d]) if self.fields is None else u(row[: self.d])[jnp.asarray(self.fields)]
-        measured = row[self.d :]
-        if measured.shape != values.shape:
-            raise ValueError(
-                f"data: values are of shape (N, {len(measured)}) for {len(values)} fields; give one column per field, "
-                "or name the fields that were measured: data(z, values, fields=('u',))"
-            )
-        if not self.gaps:
-            return values - measured
-        missing = jnp.isnan(measured)
-        return jnp.where(missing, 0.0, values - jnp.where(missing, 0.0, measured))
-
-    def for_fields(self, names: tuple[str, ...]) -> "_Misfit":
-        indices = _indices("data", self.fields, names)
-        return self if indices == self.fields else replace(self, fields=indices)
-
-
-def _checked_value(what: str, value: Any) -> Any:
-    """A function, a float, or a tuple of floats."""
-    if callable(value) or is_traced(value):
-        return value
-    numbers = finite_floats(value)
-    if numbers is None:
-        raise ValueError(
-            f"{what}: value={value!r} must be a finite number, one for each field, or a function of (z, coefficients)"
-        )
-    return numbers if np.ndim(value) else numbers[0]
-
-
-def _checked_fields(what: str, fields: Fields | None) -> tuple[str | int, ...] | None:
-    if fields is None:
-        return None
-    several = tuple(fields) if isinstance(fields, Sequence) and not isinstance(fields, str) else (fields,)
-    if not several or any(
-        isinstance(field, bool) or not isinstance(field, str | int | np.integer) for field in several
-    ):
-        raise ValueError(f"{what}: fields={fields!r} must be names or indices of fields, such as ('u',) or (0,)")
-    return tuple(field if isinstance(field, str) else int(field) for field in several)
-
-
-def _indices(what: str, fields: tuple[str | int, ...] | None, names: tuple[str, ...]) -> tuple[int, ...] | None:
-    """The indices of fields in a problem whose fields have these names."""
-    if fields is None:
-        return None
-    for field in fields:
-        if isinstance(field, str) and field not in names:
-            raise ValueError(f"{what}: field {field!r} is unknown{nearest(field, names)}; the fields are {names}")
-        if isinstance(field, int) and not 0 <= field < len(names):
-            raise ValueError(f"{what}: field {field} does not exist; the fields {names} have indices from 0")
-    indices = tuple(names.index(field) if isinstance(field, str) else field for field in fields)
-    if len(set(indices)) < len(indices):
-        raise ValueError(f"{what}: fields={fields} names a field twice")
-    return indices

@@ -79,36 +79,60 @@ def restrict(sample: Sampler, inside: Predicate, *, coordinates: int | None = No
     Raises:
         ValueError: the predicate does not return one bool, or it holds at fewer than one in a thousand points.
     """
-    with jax.ensure_compile_time_eval():
-        trial = np.asarray(sample(jax.random.key(0), _TRIAL))
-    d = coordinates or trial.shape[1]
+    d = coordinates or jax.eval_shape(lambda key: sample(key, 2), jax.random.key(0)).shape[1]
     check_predicate(inside, d, "restrict")
-    fraction = float(np.mean(holds(inside, trial[:, :d])))
+    fraction = kept_fraction(sample, inside, d)
     if fraction < _LEAST:
         raise ValueError(
             f"restrict: inside holds at {fraction:.2%} of {_TRIAL} points of the sampler; expected at least "
             f"{_LEAST:.1%}: correct the predicate or sample a smaller box"
         )
-    if fraction == 1.0:
-        return sample
-    return _Restricted(sample, inside, d, math.ceil(_SURPLUS / fraction))
+    return Rejection(sample, inside, d, fraction)
+
+
+def kept_fraction(sample: Sampler, inside: Predicate, columns: int | None = None) -> float:
+    """The fraction of the points of a sampler at which a predicate holds, measured with some thousand of them.
+
+    Args:
+        sample: any sampler.
+        inside: row -> one bool, in JAX.
+        columns: the number of leading columns to which it applies; default all.
+    """
+    with jax.ensure_compile_time_eval():
+        trial = np.asarray(jax.jit(sample, static_argnums=1)(jax.random.key(0), _TRIAL))
+    return float(np.mean(holds(inside, trial[:, :columns])))
 
 
 @dataclass(frozen=True)
-class _Restricted:
-    """Equally spaced choices among the sorted candidates inside; see ``points`` for why they are sorted."""
+class Rejection:
+    """The sampler of those rows of another one at which a predicate holds.
+
+    Attributes:
+        sample: draws the candidates.
+        inside: row -> one bool, in JAX.
+        columns: the number of leading columns to which it applies; None for all.
+        fraction: the fraction of the candidates at which it holds.
+        sequence: whether the first candidates are as even as all of them, as in a Sobol sequence. They are then taken;
+            otherwise one is drawn from each of n equal parts of the sorted candidates (see ``points`` for why they are
+            sorted), because equally spaced ones may all be of the same kind.
+    """
 
     sample: Sampler
     inside: Predicate
-    coordinates: int
-    factor: int
+    columns: int | None
+    fraction: float
+    sequence: bool = False
 
     def __call__(self, key: Array, n: int) -> Float[Array, "n columns"]:
-        key_rows, key_shift = jax.random.split(key)
-        rows = self.sample(key_rows, self.factor * max(n, 32))
-        rows = rows[jnp.lexsort(rows.T[::-1])]
-        inside_rows = jax.vmap(lambda z: jnp.asarray(self.inside(z)))(rows[:, : self.coordinates])
+        key_rows, key_choice = jax.random.split(key)
+        rows = self.sample(key_rows, math.ceil(_SURPLUS / self.fraction) * max(n, 32))
+        if not self.sequence:
+            rows = rows[jnp.lexsort(rows.T[::-1])]
+        inside_rows = jax.vmap(lambda row: jnp.asarray(self.inside(row)))(rows[:, : self.columns])
         first_inside = jnp.argsort(~inside_rows, stable=True)
-        levels = (jnp.arange(n, dtype=rows.dtype) + jax.random.uniform(key_shift, dtype=rows.dtype)) / n
         count = jnp.maximum(jnp.sum(inside_rows), 1)
-        return rows[first_inside[jnp.minimum((levels * count).astype(int), count - 1)]]
+        if self.sequence:
+            return rows[first_inside[jnp.arange(n) % count]]
+        ends = (jnp.arange(n + 1, dtype=rows.dtype) / n * count).astype(int)
+        chosen = ends[:-1] + (jax.random.uniform(key_choice, (n,), rows.dtype) * jnp.diff(ends)).astype(int)
+        return rows[first_inside[jnp.minimum(chosen, count - 1)]]

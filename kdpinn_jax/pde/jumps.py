@@ -19,7 +19,7 @@ from ._crossings import Probe, ProbedResidual, Segments, coefficients_at, crossi
 from .derivatives import derivative
 from .inside import holds
 from .problem import Problem, Term
-from .sampling import lie_on_faces
+from .regions import term_kind
 
 #: The points that define the region of a term, and those that tell where a condition is.
 _REGION_POINTS, _CONDITION_POINTS = 1024, 64
@@ -139,12 +139,13 @@ def coefficient_jumps(
         probe = Probe(jnp.asarray((low + high) / 2), jnp.asarray(np.where(half > 0, half, 1.0)), lower, upper - lower)
         points, regions = {}, []
         for name, term in terms.items():
-            z = np.asarray(term.sample(jax.random.key(3), term.count), np.float64)
-            if z.shape[1] != len(problem.axes):
-                continue  # measured values
-            z = np.random.default_rng(0).permutation(z)[:_REGION_POINTS]
+            rows = np.asarray(term.sample(jax.random.key(3), term.count), np.float64)
+            kind = term_kind(problem, rows)
+            if kind == "data":
+                continue
+            z = np.random.default_rng(0).permutation(rows[:, : len(problem.axes)])[:_REGION_POINTS]
             points[name] = z[:_CONDITION_POINTS]
-            if not lie_on_faces(problem.lower, problem.upper, z):
+            if kind == "equation":
                 regions.append(_Region(name, ProbedResidual(term, coefficients, probe), z))
         jumps = [jump for region in regions for jump in _within(problem, region, points, field)]
         jumps += [jump for pair in combinations(regions, 2) for jump in _between(problem, *pair, points)]

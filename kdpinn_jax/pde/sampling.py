@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from ..base.types import Sampler
+from ..base.types import Key, Sampler
 
 Design = Literal["uniform", "latin_hypercube", "sobol"]
 
@@ -22,8 +22,6 @@ Design = Literal["uniform", "latin_hypercube", "sobol"]
 _SOBOL_BITS = 32
 #: Up to this number, the faces of a box are boxes themselves. More of them would take long to compile.
 _MOST_BOXES = 16
-#: The distance of a point from a face, relative to the extent of the box, that is rounding.
-_ROUNDING = 1e-6
 #: The largest dimension for which SciPy has a Sobol sequence (Joe & Kuo 2008).
 MOST_SOBOL_AXES = 21201
 
@@ -61,6 +59,22 @@ _DESIGNS: dict[str, Callable[[Array, int, int], Array]] = {
 }
 
 
+def checked_design(what: str, design: str) -> None:
+    """Raise ValueError unless a design is known.
+
+    Args:
+        what: the function that has it as an argument, for the message.
+        design: the value of the argument.
+    """
+    if design not in _DESIGNS:
+        raise ValueError(f"{what}: design={design!r} is unknown; use one of {', '.join(_DESIGNS)}")
+
+
+def draw_unit_cube(design: Design, key: Key, n: int, d: int) -> Float[Array, "n d"]:
+    """n points in the unit cube in d dimensions."""
+    return _DESIGNS[design](key, n, d)
+
+
 def box(
     lower: Sequence[float], upper: Sequence[float], design: Design = "sobol", *, logarithmic: Collection[int] = ()
 ) -> Sampler:
@@ -84,8 +98,7 @@ def box(
         raise ValueError(f"box: lower has {len(lower)} numbers and upper {len(upper)}; expected one per axis in each")
     if any(not (a <= b) for a, b in zip(lower, upper, strict=True)):
         raise ValueError(f"box: lower={lower} must not exceed upper={upper} on any axis; swap the ends")
-    if design not in _DESIGNS:
-        raise ValueError(f"box: design={design!r} is unknown; use one of {', '.join(_DESIGNS)}")
+    checked_design("box", design)
     if design == "sobol" and len(lower) > MOST_SOBOL_AXES:
         raise ValueError(
             f"box: design='sobol' has at most {MOST_SOBOL_AXES} axes, and the box has {len(lower)}; use "
@@ -103,7 +116,7 @@ class _Box:
     logarithmic: tuple[int, ...]
 
     def __call__(self, key: Array, n: int) -> Float[Array, "n d"]:
-        unit = _DESIGNS[self.design](key, n, len(self.lower))
+        unit = draw_unit_cube(self.design, key, n, len(self.lower))
         a, b = jnp.asarray([self.lower], unit.dtype), jnp.asarray([self.upper], unit.dtype)
         z = a + (b - a) * unit
         for axis in self.logarithmic:
@@ -112,7 +125,14 @@ class _Box:
         return z
 
 
-def faces(lower: Sequence[float], upper: Sequence[float], axes: Sequence[int], design: Design = "sobol") -> Sampler:
+def faces(
+    lower: Sequence[float],
+    upper: Sequence[float],
+    axes: Sequence[int],
+    design: Design = "sobol",
+    *,
+    normals: bool = False,
+) -> Sampler:
     """A sampler of the faces of a box.
 
     Args:
@@ -120,12 +140,13 @@ def faces(lower: Sequence[float], upper: Sequence[float], axes: Sequence[int], d
         upper: upper corner of the box, d numbers.
         axes: the axes whose lower and upper faces are sampled.
         design: as in ``box``.
+        normals: whether the outward unit normal follows the coordinates, (n, 2 d), as ``kd.neumann`` requires.
 
     Returns:
         ``(key, n) -> (n, d)``, with n divided evenly among the faces.
     """
-    if 2 * len(axes) > _MOST_BOXES:
-        return _Faces(tuple(map(float, lower)), tuple(map(float, upper)), tuple(axes), design)
+    if 2 * len(axes) > _MOST_BOXES or normals:
+        return _Faces(tuple(map(float, lower)), tuple(map(float, upper)), tuple(axes), design, normals)
     ends = []
     for axis in axes:
         for end in (lower[axis], upper[axis]):
@@ -143,12 +164,18 @@ class _Faces:
     upper: tuple[float, ...]
     axes: tuple[int, ...]
     design: Design
+    normals: bool
 
-    def __call__(self, key: Array, n: int) -> Float[Array, "n d"]:
+    def __call__(self, key: Array, n: int) -> Float[Array, "n columns"]:
         z = box(self.lower, self.upper, self.design)(key, n)
         face = np.arange(n) * 2 * len(self.axes) // n
         axis, ends = np.asarray(self.axes)[face // 2], np.asarray([self.lower, self.upper])
-        return z.at[np.arange(n), axis].set(jnp.asarray(ends[face % 2, axis], z.dtype))
+        z = z.at[np.arange(n), axis].set(jnp.asarray(ends[face % 2, axis], z.dtype))
+        if not self.normals:
+            return z
+        normal = np.zeros(z.shape)
+        normal[np.arange(n), axis] = 2 * (face % 2) - 1
+        return jnp.concatenate([z, jnp.asarray(normal, z.dtype)], axis=1)
 
 
 def union(*samplers: Sampler) -> Sampler:
@@ -172,11 +199,3 @@ class _Union:
         counts = [n // sets + (i < n % sets) for i in range(sets)]
         keys = jax.random.split(key, sets)
         return jnp.concatenate([draw(k, c) for draw, k, c in zip(self.samplers, keys, counts, strict=True) if c])
-
-
-def lie_on_faces(lower: tuple[float, ...], upper: tuple[float, ...], z: Float[np.ndarray, "n d"]) -> bool:
-    """Whether all points lie on faces of a box or in one plane, so that they are those of a condition."""
-    a, b = np.asarray(lower), np.asarray(upper)
-    near = _ROUNDING * (b - a)
-    on_face = (np.abs(z - a) <= near) | (np.abs(z - b) <= near)
-    return bool(np.all(on_face.any(axis=1)) or np.any(np.ptp(z, axis=0) <= near))

@@ -17,7 +17,7 @@ from ..models.model import Model
 from ..models.report import Fit, TermReport
 from ..pde.jumps import Jump, coefficient_jumps
 from ..pde.problem import Problem, Term
-from ..pde.sampling import lie_on_faces
+from ..pde.regions import domain_sampler, term_kind
 from .monitor import Monitor, error_monitor
 from .objective import Objective
 from .phase import Phase
@@ -84,14 +84,14 @@ def jumps_of(model: Model, terms: Mapping[str, Term] | None = None) -> tuple[Jum
 def term_reports(objective: Objective, params: Params, sampling: Sampling) -> dict[str, TermReport]:
     """How each term of an objective ended."""
     rows = compiled_sample(objective, jax.random.key(0)).rows
-    d = len(objective.problem.axes)
+    kinds = {name: term_kind(objective.problem, np.asarray(rows[name])) for name in objective.terms}
     return {
         name: TermReport(
             weight=float(jnp.asarray(objective.weights[name])),
             points=term.count,
             rms=_rms(objective, params, term, rows[name]),
-            scale=_condition_scale(objective, params, term, rows[name]),
-            measured=rows[name].shape[1] > d,
+            scale=_condition_scale(objective, params, term, rows[name]) if kinds[name] == "condition" else math.nan,
+            measured=kinds[name] == "data",
             adaptive=name in sampling.adaptive,
         )
         for name, term in objective.terms.items()
@@ -104,26 +104,25 @@ def _rms(objective: Objective, params: Params, term: Term, rows: Array) -> float
 
 
 def _condition_scale(objective: Objective, params: Params, term: Term, rows: Array) -> float:
-    """The size of what a condition prescribes; NaN if the term is no condition.
+    """The size of what a condition prescribes.
 
     The residual of the zero field is the prescribed value. If that is zero, as for u = 0 on a wall, the size is that of
     the constrained quantity inside the domain, where the same residual is the quantity less the continued value.
     """
     problem = objective.problem
-    if rows.shape[1] > len(problem.axes) or not lie_on_faces(problem.lower, problem.upper, np.asarray(rows)):
-        return math.nan
 
     def prescribed(rows: Array) -> float:
         return math.sqrt(_zero_field_square(problem, term, objective.coefficients, rows))
 
     inside = jnp.asarray(_points_inside(problem, len(rows)), rows.dtype)
+    inside = jnp.concatenate([inside, rows[:, len(problem.axes) :]], axis=1)  # with the normals
     quantity = _rms(objective, params, term, inside) + prescribed(inside)
     value = prescribed(rows)
     return value if not value < ZERO * quantity else quantity
 
 
 def _points_inside(problem: Problem, n: int) -> Float[np.ndarray, "n d"]:
-    return np.random.default_rng(0).uniform(problem.lower, problem.upper, (n, len(problem.axes)))
+    return np.asarray(domain_sampler(problem)(jax.random.key(0), n))
 
 
 @functools.partial(jax.jit, static_argnames=("problem",))

@@ -18,7 +18,7 @@ from jaxtyping import Float
 
 from ..base.types import Coefficients
 from ..pde.problem import Problem, Term
-from ..pde.sampling import lie_on_faces
+from ..pde.regions import term_kind
 from .objective import Objective
 from .step import compiled_sample
 
@@ -69,8 +69,7 @@ def term_scales(objective: Objective) -> dict[str, Scale]:
     for name, term in objective.terms.items():
         if np.any(np.asarray(objective.weights[name]) > 0):
             prescribed, unit, mean, spread = map(np.asarray, _scale(problem, term, objective.coefficients, rows[name]))
-            measured = rows[name].shape[1] > len(problem.axes)
-            condition = measured or lie_on_faces(problem.lower, problem.upper, np.asarray(rows[name]))
+            condition = term_kind(problem, np.asarray(rows[name])) != "equation"
             scale = Scale(float(prescribed), float(unit), mean, spread, condition)
             if math.isfinite(scale.prescribed + scale.unit):
                 scales[name] = scale

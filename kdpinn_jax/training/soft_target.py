@@ -1,6 +1,5 @@
 """Knowledge distillation as a term of the loss: soft targets, Sobolev targets, and the Huber loss of any term."""
 
-import functools
 from dataclasses import dataclass, replace
 
 import jax
@@ -13,9 +12,8 @@ from jaxtyping import Float
 
 from ..base.types import Coefficients, Field, Residual, Sampler, is_traced
 from ..models.model import Model
-from ..pde.inside import restrict
-from ..pde.problem import Problem, Term
-from ..pde.sampling import MOST_SOBOL_AXES, box
+from ..pde.problem import Term
+from ..pde.regions import domain_sampler
 
 
 def gaussian_kl(
@@ -43,13 +41,6 @@ def gaussian_kl(
     teacher_width, student_width = temperature * jnp.asarray(sigma_teacher), temperature * jnp.asarray(sigma_student)
     ratio = teacher_width / student_width
     return -jnp.log(ratio) + 0.5 * ratio**2 + (teacher - student) ** 2 / (2 * student_width**2) - 0.5
-
-
-@functools.lru_cache(maxsize=32)
-def _domain(problem: Problem) -> Sampler:
-    design = "sobol" if len(problem.axes) <= MOST_SOBOL_AXES else "latin_hypercube"
-    whole = box(problem.lower, problem.upper, design, logarithmic=problem.logarithmic)
-    return whole if problem.inside is None else restrict(whole, problem.inside, coordinates=problem.coordinates)
 
 
 # These are values and not closures, so that teachers of one shape share a program.
@@ -135,7 +126,7 @@ def soft_target(
     scale = jnp.broadcast_to(1 / width, (m,))
     extent = jnp.asarray(teacher.problem.upper, dtype) - jnp.asarray(teacher.problem.lower, dtype)
     return Term(
-        Partial(_TargetRows(sample or _domain(teacher.problem), sobolev > 0), replace(teacher, training=())),
+        Partial(_TargetRows(sample or domain_sampler(teacher.problem), sobolev > 0), replace(teacher, training=())),
         Partial(_TargetMisfit(d, m, sobolev > 0), scale, jnp.asarray(sobolev, dtype), extent),
         count,
     )
