@@ -143,6 +143,18 @@ OTHER_TYPES = {
     "kd.dirichlet(1.0, fields=0).fields": "(0,)",
     "kd.dirichlet([1, 2], fields=['u', 'v']).value": "(1.0, 2.0)",
     "kd.neumann(1.0, fields=1.5)": "neumann: fields=1.5 must be names or indices of fields",
+    "kd.box(0, 1)(key, 3).shape": "(3, 1)",
+    "kd.box('a', 1)": "box: lower='a' and upper=1 must be finite numbers, one per axis in each",
+    "kd.derivative(1.0, 0)": "derivative: u must be a function of a point and axis=0 an index",
+    "kd.derivative(len, 'x')": "derivative: u must be a function of a point and axis='x' an index",
+    "train(key=0)": "train_teacher: key=0 must be a random key, such as jax.random.key(0)",
+    "train(network=(4, 4))": "network=(4, 4) must be a network, such as kd.MLP(",
+    "train(stages=7)": "stages=7 must be a tuple of stages, such as (kd.LevenbergMarquardt(100),)",
+    "train(reference=jnp.sin)": "problem 'decay': reference must be coefficients -> (z -> u), such",
+    "train(reference=lambda c: 3.0)": "problem 'decay': reference must be coefficients -> (z -> u)",
+    "kd.problems.ALL['blackscholes']": "\"problem 'blackscholes' is unknown; did you mean 'black_scholes'? Known:",
+    "kd.read_header('pyproject.toml')": "pyproject.toml: not a readable model file, truncated or damaged (it does not",
+    "kd.save(train(), 'no/m.safetensors')": "no/m.safetensors: the folder no",
 }
 
 
@@ -150,16 +162,46 @@ def test_arguments_of_other_types():
     """They are accepted or refused at once. The tests check annotations at run time, so another process tries them."""
     program = f"""
 import jax.numpy as jnp, numpy as np, kdpinn_jax as kd
+import jax, warnings
+warnings.simplefilter("ignore")
+key = jax.random.key(0)
 def make(**more):
     terms = {{"initial": kd.Term(kd.box((0,), (0,)), kd.dirichlet(1.0), count=2)}}
     return kd.Problem(**dict(name="decay", axes=("t",), fields=("u",), lower=(0,), upper=(1,), terms=terms) | more)
+def train(key=key, stages=(kd.Adam(1),), network=None, **more):
+    return kd.train_teacher(make(**more), key, stages=stages, network=network)
 for source in {list(OTHER_TYPES)}:
     try: print(eval(source))
-    except ValueError as error: print(error)
+    except (ValueError, KeyError, OSError) as error: print(error)
 """
     answers = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     for (source, expected), answer in zip(OTHER_TYPES.items(), answers.splitlines(), strict=True):
         assert answer.startswith(expected), source
+
+
+@pytest.mark.parametrize(
+    ("residual", "message"),
+    [
+        (lambda u, z, c: u(z) if z[0] > 0.5 else -u(z), "cannot be traced by JAX; use jax.numpy in place of numpy and"),
+        (lambda u, z, c: u(z) - np.sin(z), "cannot be traced by JAX; use jax.numpy in place of numpy and math"),
+        (
+            lambda u, z, c: u(jnp.append(z, 0.0)),
+            r"u is evaluated at a point of shape \(2,\); expected \(1,\), one number",
+        ),
+    ],
+)
+def test_residuals_that_jax_cannot_trace(residual, message):
+    with pytest.raises(ValueError, match=f"residual of term 'residual' .*{message}"):
+        kd.objective(problem(residual))
+
+
+@pytest.mark.slow
+def test_an_equation_outside_the_domain_is_a_warning():
+    half = problem(inside=lambda z: z[0] < 0.5)
+    with pytest.warns(
+        RuntimeWarning, match="train_teacher: 5. % of the points of term 'residual' lie outside the domain"
+    ):
+        kd.train_teacher(half, jax.random.key(0), network=kd.MLP((3,)), stages=(kd.Adam(1),), dtype="float64")
 
 
 # Fingerprints and equality ------------------------------------------------------------------------------------------

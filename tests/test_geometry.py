@@ -166,7 +166,7 @@ def test_a_domain_is_a_value():
         (lambda: g.polygon([(0, 0), (1, 1)]), r"corners has shape \(2, 2\); expected \(n, 2\), at least three"),
         (lambda: SQUARE - g.ball((0, 0, 0), 1), r"a domain in 2 dimensions and one in 3 cannot be combined"),
         (lambda: SQUARE | 1, "1 is no domain"),
-        (lambda: SQUARE.boundary("disk"), "part 'disk' is unknown.*the parts are rectangle, rectangle.left"),
+        (lambda: SQUARE.boundary("disk"), "part 'disk' is unknown.*Known: rectangle, rectangle.left"),
         (lambda: (SQUARE - g.disc((0, 0), 9)).interior(), "the domain is empty"),
         (lambda: (SQUARE - g.disc((5, 0), 1)).boundary("disc"), "part 'disc' of the boundary has no points"),
         (lambda: SQUARE.boundary(where=lambda z: z[0] > 3), "'where' holds nowhere on it"),

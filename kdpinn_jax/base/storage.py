@@ -32,6 +32,8 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     if path.exists() and not path.is_file():
         raise OSError(f"{path} is not a regular file; choose another name")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist; create it first")
     # The temporary name is short even if the final one is as long as the file system allows.
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:16]}.", suffix=path.suffix)
     os.close(handle)
@@ -70,7 +72,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > MAX_HEADER_BYTES:
-            raise ValueError(f"its header has {length} bytes; expected at most {MAX_HEADER_BYTES}")
+            raise ValueError("it does not begin with the length of a header, or the header is longer than 10 MB")
         return json.loads(file.read(length))["__metadata__"]
 
 

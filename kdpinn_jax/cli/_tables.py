@@ -29,8 +29,8 @@ def of_problems(rows: Mapping[str, Mapping[str, Any]]) -> str:
 def of_run(result: Mapping[str, Any], out: Path) -> str:
     """One line for the teacher, one for the student, and the folder of the files."""
     lines = [
-        f"{'':8} {'parameters':>10} {'relative L2':>12} {'RMSE':>10} {'max error':>10} {'seconds':>8}  "
-        "µs per call at N = 1, 1024, 10000"
+        f"{'':8} {'parameters':>10} {'relative L2':>12} {'in float32':>10} {'RMSE':>10} {'max error':>10} "
+        f"{'seconds':>8}  µs per call at N = 1, 1024, 10000"
     ]
     for role in ("teacher", "student"):
         model = result[role]
@@ -38,9 +38,10 @@ def of_run(result: Mapping[str, Any], out: Path) -> str:
         microseconds = ", ".join(f"{times['median']:.4g}" for times in latency.values()) or "not measured"
         seconds = model["seconds_compiling"] + model["seconds_training"]
         errors = (
-            f"{model['relative_l2']:12.2e} {model['rmse']:10.2e} {model['max_error']:10.2e}"
+            f"{model['relative_l2']:12.2e} {model['float32'][model['quantity']]['relative_l2']:10.2e} "
+            f"{model['rmse']:10.2e} {model['max_error']:10.2e}"
             if model["fields"]
-            else f"{'no reference':12} {'':10} {'':10}"
+            else f"{'no reference':12} {'':10} {'':10} {'':10}"
         )
         lines.append(f"{role:8} {model['parameters']:10d} {errors} {seconds:8.1f}  {microseconds}")
     return "\n".join([*lines, f"files in {out}"])
@@ -96,6 +97,8 @@ def of_errors(model: "Model", metrics: Mapping[str, "Metrics"]) -> str:
             lines.append(
                 f"{region:18} {name:9} relative L2 {e.relative_l2:.2e}  RMSE {e.rmse:.2e}  max {e.max_error:.2e}"
             )
+    if own.extrapolation:
+        lines.append(f"{'':18} mild, hard right: up to 10 %, 50 % of its width beyond the end of the last space axis")
     worst = {"worst member": own.members[:1], "worst corner": own.corners[:1]}
     for title, members in worst.items():
         for member in members:

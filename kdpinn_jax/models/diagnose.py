@@ -74,7 +74,10 @@ def _about_the_loss(trained: Sequence[StageReport], last: StageReport) -> tuple[
             "a division that is undefined in a part of the domain"
         )
     error = float(last.history["relative_l2"][-1]) if "relative_l2" in last.history else float(last.relative_l2)
-    if sum(len(report.record_steps) for report in comparable) > 1 and loss * NO_PROGRESS > first:
+    stuck = sum(len(report.record_steps) for report in comparable) > 1 and loss * NO_PROGRESS > first
+    # A student that has imitated a good teacher, or a model that is trained further, has little left to learn.
+    good = error <= WRONG and not any(term.measured for term in last.terms.values())
+    if stuck and not good:
         warnings.append(_no_progress(last, first, loss, _seconds(trained)))
     elif error > WRONG:
         warnings.append(_wrong(last, first, loss, error, _seconds(trained)))

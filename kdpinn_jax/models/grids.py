@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ..base.chunks import map_chunks
+from ..base.names import one_line
 from ..pde.checks import check_field
 from ..pde.inside import holds
 from ..pde.problem import Problem
@@ -145,6 +146,10 @@ def _inside(problem: Problem, z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, 
     return chosen
 
 
+#: The form of a reference, for messages.
+_FORM = "reference must be coefficients -> (z -> u), such as lambda c: lambda z: jnp.sin(c['k'] * z)"
+
+
 class UndefinedReference(ValueError):
     """A reference that has no values at these coefficients."""
 
@@ -226,8 +231,14 @@ def _compiled_reference(
             raise UndefinedReference(
                 f"problem {problem.name!r} has no reference at {dict(coefficients)} ({error}); change the coefficients"
             ) from None
+        except (TypeError, AttributeError, KeyError, IndexError) as error:
+            raise ValueError(
+                f"problem {problem.name!r}: {_FORM} ({type(error).__name__}: {one_line(error)})"
+            ) from error
 
     field_at_point = in_float64(lambda: reference(dict(coefficients)))
+    if not callable(field_at_point):
+        raise ValueError(f"problem {problem.name!r}: {_FORM}, not {type(field_at_point).__name__}")
     in_float64(
         lambda: check_field(f"problem {problem.name!r}: reference", problem, lambda net, z, c: field_at_point(z))
     )

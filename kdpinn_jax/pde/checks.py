@@ -121,6 +121,10 @@ def _returned(what: str, problem: Problem, function: Callable[..., Any], *argume
     except KeyError as error:
         known = ", ".join(problem.coefficients) or "none"
         raise ValueError(f"{what} raises KeyError: {error}; the coefficients of the problem are: {known}") from error
+    except jax.errors.JAXTypeError:  # ``if``, ``float`` or NumPy on a traced number
+        raise ValueError(
+            f"{what} cannot be traced by JAX; use jax.numpy in place of numpy and math, and jnp.where in place of 'if'"
+        ) from None
     except Exception as error:  # whatever the user's function raises
         raise ValueError(f"{what} raises {type(error).__name__}: {one_line(error)}") from error
     if (beyond := index_beyond(program)) is not None:

@@ -47,7 +47,16 @@ def derivative(u: Field, axis: int) -> Field:
 
     Returns:
         The field z -> ∂u/∂z_axis, (d,) -> (m,), in the units of u per unit of the axis.
+
+    Raises:
+        ValueError: u is a value instead of a function, or the axis is a name or does not exist.
     """
+
+    if not callable(u) or isinstance(axis, str):
+        raise ValueError(
+            f"derivative: u must be a function of a point and axis={axis!r} an index, as in derivative(u, 0)(z); not "
+            "derivative(u(z), 0)"
+        )
 
     def u_axis(z: Float[Array, " d"]) -> Float[Array, " m"]:
         return _along(u, z, axis)[1]

@@ -18,8 +18,19 @@ def probe_field(v: Array, w: Array) -> Field:
     Args:
         v: (d,), d the number of coordinates.
         w: (m,), m the number of fields.
+
+    Returns:
+        The field, which raises ValueError at a point of another shape, as a network does with a longer message.
     """
-    return lambda z: w * jnp.tanh(jnp.sum(v * z))
+
+    def field(z: Array) -> Array:
+        if jnp.shape(z) != v.shape:
+            raise ValueError(
+                f"u is evaluated at a point of shape {jnp.shape(z)}; expected {v.shape}, one number per axis"
+            )
+        return w * jnp.tanh(jnp.sum(v * z))
+
+    return field
 
 
 def probed_ansatz(ansatz: Ansatz, v: Array, w: Array, z: Array, c: Coefficients) -> Any:

@@ -15,6 +15,7 @@ from jax import Array
 from jaxtyping import Float
 
 from ..base.types import Key, Sampler
+from .arguments import finite_floats
 
 Design = Literal["uniform", "latin_hypercube", "sobol"]
 
@@ -93,19 +94,21 @@ def box(
         ValueError: the lengths differ, an upper end is less than its lower end, the design is unknown, or there are
             more axes than Sobol sequences.
     """
-    lower, upper = tuple(map(float, lower)), tuple(map(float, upper))
-    if len(lower) != len(upper) or not lower:
-        raise ValueError(f"box: lower has {len(lower)} numbers and upper {len(upper)}; expected one per axis in each")
-    if any(not (a <= b) for a, b in zip(lower, upper, strict=True)):
-        raise ValueError(f"box: lower={lower} must not exceed upper={upper} on any axis; swap the ends")
+    low, high = finite_floats(lower), finite_floats(upper)
+    if low is None or high is None:
+        raise ValueError(f"box: lower={lower!r} and upper={upper!r} must be finite numbers, one per axis in each")
+    if len(low) != len(high) or not low:
+        raise ValueError(f"box: lower has {len(low)} numbers and upper {len(high)}; expected one per axis in each")
+    if any(a > b for a, b in zip(low, high, strict=True)):
+        raise ValueError(f"box: lower={low} must not exceed upper={high} on any axis; swap the ends")
     checked_design("box", design)
-    if design == "sobol" and len(lower) > MOST_SOBOL_AXES:
+    if design == "sobol" and len(low) > MOST_SOBOL_AXES:
         raise ValueError(
-            f"box: design='sobol' has at most {MOST_SOBOL_AXES} axes, and the box has {len(lower)}; use "
+            f"box: design='sobol' has at most {MOST_SOBOL_AXES} axes, and the box has {len(low)}; use "
             "design='latin_hypercube' or 'uniform'"
         )
 
-    return _Box(lower, upper, design, tuple(logarithmic))
+    return _Box(low, high, design, tuple(logarithmic))
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from .fit import optimise
 from .host_loop import HostOptions
 from .monitor import error_monitor
 from .objective import objective
+from .outside import warn_of_points_outside
 from .phase import Phase
 from .precision import check_precision
 from .recompilation import count_problem
@@ -89,7 +90,7 @@ def train_teacher(
         CheckpointError: as in ``fit``.
         RuntimeError: as in ``fit``.
     """
-    key_init, key_fit = jax.random.split(key)
+    key_init, key_fit = _split("train_teacher", key)
     chosen = default_stages(time_budget) if stages is None else stages
     phases = teacher_phases(problem, key_fit, network, chosen, weights, coefficients, terms)
     options = HostOptions(time_budget, progress, checkpoint=checkpoint, devices=devices)
@@ -152,7 +153,7 @@ def distill(
         CheckpointError: as in ``fit``.
         RuntimeError: as in ``fit``.
     """
-    key_init, key_fit = jax.random.split(key)
+    key_init, key_fit = _split("distill", key)
     chosen = default_stages(time_budget) if stages is None else stages
     phases = student_phases(teacher, key_fit, network, imitate, chosen, weights, coefficients, terms)
     options = HostOptions(time_budget, progress, checkpoint=checkpoint, devices=devices)
@@ -185,6 +186,8 @@ def teacher_phases(
 ) -> tuple[Phase, ...]:
     """The plan of ``train_teacher``."""
     check_continuation(problem, terms or {})
+    if not isinstance(stages, Sequence) or not all(isinstance(stage, Stage) for stage in stages):
+        raise ValueError(f"stages={stages!r} must be a tuple of stages, such as (kd.LevenbergMarquardt(100),)")
     target = objective(problem, network or problem.teacher, terms=terms, weights=weights, coefficients=coefficients)
     return (Phase(target, tuple(stages), key, 1.0),)
 
@@ -234,6 +237,14 @@ def _check_teacher(teacher: Model) -> None:
         )
 
 
+def _split(caller: str, key: Array) -> Array:
+    """Two keys from one."""
+    try:
+        return jax.random.split(key)
+    except (TypeError, ValueError):
+        raise ValueError(f"{caller}: key={key!r} must be a random key, such as jax.random.key(0)") from None
+
+
 def _limited(phase: Phase) -> Phase:
     """The phase with the steps of the default stages in place of unlimited ones."""
     stages = [replace(s, steps=STAGES[-1].steps) if s.steps == UNLIMITED else s for s in phase.stages]  # pyright: ignore
@@ -256,6 +267,7 @@ def _train(
     traced = is_traced(phases, params)
     if not traced:
         warn_of_units(target, caller)
+        warn_of_points_outside(target, caller)
     if traced:  # there is no clock
         phases = [_limited(phase) for phase in phases]
     if track_error:

@@ -76,6 +76,8 @@ def objective(
     """
     check_not_forked()
     network = network or problem.teacher
+    if not isinstance(network, MLP):
+        raise ValueError(f"network={network!r} must be a network, such as kd.MLP((20, 20, 20))")
     network = network.clone(outputs=problem.outputs or len(problem.fields))
     active = {name: term for name, term in problem.terms.items() if name not in problem.enforced}
     check_problem(problem)

@@ -1,6 +1,5 @@
 """What a training reached: its error against the reference, and each term at points that training did not see."""
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from ..base.types import Coefficients, Params
+from ..base.types import Params
 from ..models.grids import UndefinedReference
 from ..models.model import Model
 from ..models.report import Fit, TermReport
@@ -23,6 +22,7 @@ from .objective import Objective
 from .phase import Phase
 from .resampling import Sampling
 from .residuals import mean_square_at
+from .scales import constant_field_square
 from .step import compiled_sample
 
 #: A condition whose values are smaller than this fraction of the field's sets the field to zero.
@@ -112,7 +112,8 @@ def _condition_scale(objective: Objective, params: Params, term: Term, rows: Arr
     problem = objective.problem
 
     def prescribed(rows: Array) -> float:
-        return math.sqrt(_zero_field_square(problem, term, objective.coefficients, rows))
+        zero = jnp.zeros(len(problem.fields), rows.dtype)
+        return math.sqrt(constant_field_square(problem, term, objective.coefficients, rows, zero))
 
     inside = jnp.asarray(_points_inside(problem, len(rows)), rows.dtype)
     inside = jnp.concatenate([inside, rows[:, len(problem.axes) :]], axis=1)  # with the normals
@@ -123,16 +124,3 @@ def _condition_scale(objective: Objective, params: Params, term: Term, rows: Arr
 
 def _points_inside(problem: Problem, n: int) -> Float[np.ndarray, "n d"]:
     return np.asarray(domain_sampler(problem)(jax.random.key(0), n))
-
-
-@functools.partial(jax.jit, static_argnames=("problem",))
-def _zero_field_square(
-    problem: Problem, term: Term, coefficients: Coefficients, rows: Float[Array, "n columns"]
-) -> Float[Array, ""]:
-    """The mean square of a term's residual for the field u = 0."""
-
-    def zero(z: Float[Array, " d"]) -> Float[Array, " m"]:
-        return jnp.zeros(len(problem.fields), z.dtype)
-
-    residuals = jax.vmap(lambda row: term.residual(zero, row, coefficients))(rows)
-    return jnp.mean(jnp.sum(residuals**2, axis=-1))

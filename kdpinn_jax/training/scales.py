@@ -59,7 +59,7 @@ def warn_of_units(objective: Objective, caller: str) -> None:
     """
     scales = term_scales(objective)
     # Another scale of the field changes the sizes of the terms, so only one advice is given.
-    if advice := _scale_advice(objective.problem, scales) or _weight_advice(objective, scales):
+    if advice := _scale_advice(objective, scales) or _weight_advice(objective, scales):
         warnings.warn(f"{caller}: {advice}; see 'Units' in docs/own_pde.md", RuntimeWarning, stacklevel=4)
 
 
@@ -98,8 +98,9 @@ def _scale(
     return jnp.sqrt(square(at_zero)), unit, -jnp.mean(at_zero, axis=0), jnp.std(at_zero, axis=0)
 
 
-def _scale_advice(problem: Problem, scales: Mapping[str, Scale]) -> str:
+def _scale_advice(objective: Objective, scales: Mapping[str, Scale]) -> str:
     """Which term prescribes large values, and how to scale the field; empty if none does."""
+    problem = objective.problem
     large = {
         name: scale
         for name, scale in scales.items()
@@ -121,9 +122,50 @@ def _scale_advice(problem: Problem, scales: Mapping[str, Scale]) -> str:
         return f"{found}, ansatz=lambda net, z, c: {_power(scale.prescribed / scale.unit):g} * net(z)"
     mean = np.mean([value.mean for value in values], axis=0)
     spread = np.sqrt(np.mean([value.spread**2 + (value.mean - mean) ** 2 for value in values], axis=0))
-    factors = [float(f"{s:.1g}") if s > 1e-6 * abs(m) else 1.0 for s, m in zip(spread, mean, strict=True)]
+    if not np.all(spread > 1e-6 * np.abs(mean)):  # only the equation tells how far the solution is from a constant
+        deviation = np.minimum(_deviation(objective, scales, mean), np.abs(mean))
+        spread = np.where(spread > 1e-6 * np.abs(mean), spread, np.where(deviation > 0, deviation, 1.0))
+    factors = [float(f"{s:.1g}") for s in spread]
     factor = "" if set(factors) == {1.0} else f"{_numbers(factors)} * "
     return f"{found}, ansatz=lambda net, z, c: {_numbers(mean)} + {factor}net(z)"
+
+
+def _deviation(objective: Objective, scales: Mapping[str, Scale], mean: Float[np.ndarray, " m"]) -> float:
+    """How far the solution is from a constant, by the residual of the constant relative to that of a wave of size 1."""
+    rows = compiled_sample(objective, jax.random.key(0)).rows
+    problem, ratios = objective.problem, [0.0]
+    for name, scale in scales.items():
+        if not scale.condition and scale.unit > 0:
+            square = constant_field_square(
+                problem, objective.terms[name], objective.coefficients, rows[name], jnp.asarray(mean)
+            )
+            ratios.append(math.sqrt(square) / scale.unit)
+    return max(ratios)
+
+
+@functools.partial(jax.jit, static_argnames=("problem",))
+def constant_field_square(
+    problem: Problem,
+    term: Term,
+    coefficients: Coefficients,
+    rows: Float[Array, "n columns"],
+    value: Float[Array, " m"],
+) -> Float[Array, ""]:
+    """The mean square of a term's residual for a constant field.
+
+    Args:
+        problem: supplies the fields.
+        term: one of its terms.
+        coefficients: of the equation.
+        rows: of the term.
+        value: the value of the field.
+    """
+
+    def constant(z: Float[Array, " d"]) -> Float[Array, " m"]:
+        return value.astype(z.dtype)
+
+    residuals = jax.vmap(lambda row: term.residual(constant, row, coefficients))(rows)
+    return jnp.mean(jnp.sum(residuals**2, axis=-1))
 
 
 def _weight_advice(objective: Objective, scales: Mapping[str, Scale]) -> str:

@@ -206,10 +206,7 @@ class Domain:
         names = lambda i, piece: (self.leaves[i].name, f"{self.leaves[i].name}.{piece.name}")
         chosen = tuple((i, piece) for i, piece in everything if part in names(i, piece))
         if not chosen:
-            raise ValueError(
-                f"geometry.boundary: part {part!r} is unknown{nearest(part, self.parts)}; the parts are "
-                f"{', '.join(self.parts)}"
-            )
+            raise ValueError(f"geometry.boundary: part {part!r} is unknown{nearest(part, self.parts)}")
         return chosen
 
     def interior(self, design: Design = "sobol") -> Sampler:
