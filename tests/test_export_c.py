@@ -203,6 +203,37 @@ def test_load_compiled(exported, dtype):
             compiled(wrong)
 
 
+DOMAINS = {
+    "disc": kd.geometry.rectangle((0, 0), (1, 1)) - kd.geometry.disc((0.5, 0.5), 0.25),
+    "polygon": kd.geometry.polygon([(0, 0), (1, 0), (1, 1), (0.5, 0.2), (0, 1)]),
+    "ellipse": kd.geometry.ellipse((0, 0), (2, 1)).rotated(0.5) | kd.geometry.disc((2, 0), 1),
+    "cylinder": kd.geometry.cylinder((0, 0, 0), 1, 2) & kd.geometry.ball((0, 0, 0), 1.5),
+    "moving disc": kd.geometry.disc((0, 0), 1).over(0, 3),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not COMPILERS, reason="no C compiler")
+@pytest.mark.parametrize("name", DOMAINS)
+def test_in_domain_knows_domains_that_are_not_boxes(name, untrained, tmp_path):
+    pytest.importorskip("cffi")
+    domain = DOMAINS[name]
+    residual = lambda u, z, c: kd.laplacian(u, (0, 1))(z)
+    axes = ("t", "x", "y")[-len(domain.lower) :]
+    problem = kd.Problem(
+        "p", axes, ("u",), domain.lower, domain.upper, {"residual": kd.Term(domain.interior(), residual)}, inside=domain
+    )
+    kd.export_c(untrained(problem, 0, kd.MLP((3,))), tmp_path)
+    compiled = kd.load_compiled(tmp_path, dtype=np.float64)
+    lower, upper = np.array(domain.lower), np.array(domain.upper)
+    margin = 0.1 * (upper - lower)
+    z = np.random.default_rng(0).uniform(lower - margin, upper + margin, (4000, len(axes)))
+    expected = np.all((z >= lower) & (z <= upper), axis=1) & np.asarray(jax.vmap(domain)(z))
+    np.testing.assert_array_equal(compiled.in_domain(z), expected)
+    assert 0.1 < np.mean(expected) < 0.9
+    assert compiled.in_domain(np.asarray(domain.boundary()(jax.random.key(0), 500))).all()
+
+
 @pytest.mark.slow
 def test_the_same_weights_give_the_same_bytes(exported, tmp_path):
     model, header, source = exported("burgers")

@@ -188,14 +188,14 @@ class Function:
         inputs, outputs = node.matrix.shape
         return [f"{self.prefix}_{'layer' if self.block else 'row'}({inputs}, {outputs}, {matrix}, {bias}, {x}, {y});"]
 
-    def _expression(self, node: Node, lane: str) -> str:
+    def _expression(self, node: Node, lane: int | str) -> str:
         name, arguments = node.operation, [self._argument(argument, lane) for argument in node.arguments]
         if name in _INFIX:
             return f"({arguments[0]} {_INFIX[name]} {arguments[1]})"
         form = _FORMS.get(name, f"{self.prefix.upper()}_M({_LIBM.get(name, name)})({', '.join(arguments)})")
         return form.format(*arguments, tanh=f"{self.prefix}_tanh", R=f"{self.prefix.upper()}_R")
 
-    def _argument(self, argument: Argument, lane: str) -> str:
+    def _argument(self, argument: Argument, lane: int | str) -> str:
         """An argument in the given lane of a loop over lanes."""
         if isinstance(argument, Element):
             return self._element(argument)
@@ -214,7 +214,7 @@ class Function:
         if element.node in self.local_names:
             return self.local_names[element.node]
         if node.boolean:
-            return self._expression(node, lane="")
+            return self._expression(node, element.lane)
         if not node.vector:
             return f"s{element.node}[i]" if self.block else f"s{element.node}"
         return self._lane(element.node, element.lane)

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from ...base.names import one_line
 from ...models.metrics import Metrics
 from ...models.model import Model
+from ...pde.problem import Problem
 from ..predict import cast_anywhere, program_of
 from ..trace import trace
 from ..xla import TANH_CLAMP, TANH_P, TANH_Q
@@ -70,6 +71,7 @@ def source(model: Model, name: str, metrics: Metrics | None = None) -> dict[str,
     jacobian = trace(_value_and_jacobian(model, np.float64), d)
     point, block = (Function(program, constants, block=block) for block in (False, True))
     derivative = Function(jacobian, constants, block=False)
+    inside = Function(trace(_inside(problem), d), constants, block=False)
     z, (u, jac), tolerances = _test_vectors(model)
     title, description = describe(model, metrics)
     listed = lambda values: wrapped([repr(float(x)) for x in values.reshape(-1)])
@@ -90,10 +92,7 @@ def source(model: Model, name: str, metrics: Metrics | None = None) -> dict[str,
         "jac": derivative.text([("u", m), ("jacobian", d * m)]),
         "block": block.text([("u", m)]),
         "stack": _stack(name, {"eval": [point], "eval_jac": [derivative], "eval_batch": [point, block]}, d + m),
-        "inside": "\n        && ".join(
-            f"z[{i}] >= {number(name, float(a))} && z[{i}] <= {number(name, float(b))}"
-            for i, (a, b) in enumerate(zip(problem.lower, problem.upper, strict=True))
-        ),
+        "inside": inside.text([("inside", 1)]),
         "points": TEST_POINTS, "tiled": BLOCK + 3 * TEST_POINTS,
         "test_z": wrapped([number(name, float(x)) for x in z.reshape(-1)]),
         "test_u": listed(u), "test_jac": listed(jac),
@@ -105,6 +104,19 @@ def source(model: Model, name: str, metrics: Metrics | None = None) -> dict[str,
         kind: Template((Path(__file__).parent / f"model.{kind}.in").read_text(encoding="utf-8")).substitute(names)
         for kind in ("h", "c")
     }
+
+
+def _inside(problem: Problem) -> Callable[[Float[Array, " d"]], Float[Array, "1"]]:
+    """z -> 1 if the point belongs to the domain, and 0 otherwise."""
+
+    def inside(z: Float[Array, " d"]) -> Float[Array, "1"]:
+        lower, upper = (jnp.asarray(corner, z.dtype) for corner in (problem.lower, problem.upper))
+        belongs = jnp.all((z >= lower) & (z <= upper))
+        if problem.inside is not None:
+            belongs &= problem.inside(z[: problem.coordinates])
+        return belongs.astype(z.dtype)[None]
+
+    return inside
 
 
 def _stack(prefix: str, functions: Mapping[str, Sequence[Function]], columns: int) -> str:
