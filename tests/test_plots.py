@@ -73,6 +73,28 @@ def test_more_coordinates_are_drawn_in_a_plane(tmp_path, monkeypatch):
     assert matplotlib.image.imread(tmp_path / "p.png").shape[0] > 100
 
 
+def test_the_boundary_of_a_domain_is_drawn(tmp_path, untrained, monkeypatch):
+    """The contour consists of points on the boundary, and the picture is masked outside."""
+    import matplotlib.axes
+
+    lines, contour = [], matplotlib.axes.Axes.contour
+    monkeypatch.setattr(matplotlib.axes.Axes, "contour", lambda *a, **k: lines.append(contour(*a, **k)) or lines[-1])
+    domain = kd.geometry.rectangle((0, 0), (1, 1)) - kd.geometry.disc((0.5, 0.5), 0.25)
+    problem = kd.Problem(
+        "p",
+        ("x", "y"),
+        ("u",),
+        domain.lower,
+        domain.upper,
+        {"residual": kd.Term(domain.interior(), lambda u, z, c: kd.laplacian(u, (0, 1))(z))},
+        inside=domain,
+    )
+    plots.solution({"model": untrained(problem)}, tmp_path / "p.png")
+    z = np.concatenate([path.vertices for path in lines[0].get_paths()])
+    np.testing.assert_allclose(jax.vmap(domain.level)(z), 0, atol=1e-3)
+    assert np.sum(np.hypot(*(z - 0.5).T) < 0.3) > 50
+
+
 def test_solution_of_one_input_without_a_reference(tmp_path, decay):
     plots.solution({"model": untrained(replace(decay, reference=None))}, tmp_path / "p.png")
     assert matplotlib.image.imread(tmp_path / "p.png").shape[0] > 100

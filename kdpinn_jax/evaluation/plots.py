@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
 from ..base.names import one_line
@@ -12,6 +13,7 @@ from ..models.grids import grid, reference_values
 from ..models.metrics import Metrics, headline
 from ..models.model import Model
 from ..models.report import StageReport
+from ..pde.geometry import Domain, SpaceTime
 from ..pde.inside import holds
 from ..pde.problem import Problem
 
@@ -34,7 +36,8 @@ def solution(
     One coordinate gives a line and two give a heat map over the domain. More give a heat map over the first two
     coordinates of space, at the final time and at the middle of all other axes. A parametric family is drawn at the
     middle of its ranges. The headline quantity is drawn, or its length if it is a vector. Without a reference only the
-    models are drawn. Points outside ``problem.inside`` stay empty.
+    models are drawn. Points outside ``problem.inside`` stay empty, and the boundary of a domain of ``kd.geometry`` is
+    drawn.
 
     Args:
         models: ``{title: model}``, all of one problem.
@@ -71,6 +74,11 @@ def solution(
     label = f"|{name}|" if problem.headline and len(problem.headline[1]) > 1 else name
     figure.suptitle(f"{problem.name}: {label}{_at(problem)}")
     _row(figure, panels[0], shown, axes, problem, label=label, cmap="viridis", low=_extreme(np.nanmin, shown.values()))
+    if len(axes) == 2 and isinstance(problem.inside, Domain | SpaceTime):
+        level = np.asarray(jax.jit(jax.vmap(problem.inside.level))(z[:, : problem.coordinates]))
+        for panel in [*panels[0], *(panels[1][1:] if errors else [])]:
+            image = level.reshape(len(axes[0]), len(axes[1])).T
+            panel.contour(axes[0], axes[1], image, levels=[0.0], colors="black", linewidths=0.8)
     for title, panel in zip(shown, panels[0], strict=True):
         over = " over the ranges" if problem.family else ""
         error = (
