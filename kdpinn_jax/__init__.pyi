@@ -54,6 +54,7 @@ from .pde.parametric import parametric as parametric
 from .pde.problem import Problem as Problem
 from .pde.problem import Term as Term
 from .pde.problem import with_conditions as with_conditions
+from .pde.reference_at import reference_at as reference_at
 from .pde.sampling import box as box
 from .pde.sampling import faces as faces
 from .pde.sampling import union as union

@@ -23,25 +23,52 @@ if TYPE_CHECKING:
 @click.command(short_help="Print the errors and residuals of a model.")
 @click.argument("model", type=types.FILE)
 @cli.PROBLEM
+@click.option(
+    "--against",
+    type=types.FILE,
+    help="Measure the errors against the values in this file: a table (text of COMSOL, *.csv, *.npy) with the axes and "
+    "fields as columns, or a mesh (*.vtu, *.vtk, *.xdmf).",
+)
+@click.option(
+    "--columns",
+    type=types.ColumnNames(),
+    help="Columns of the axes and fields in a table, by name or by number from 1. Default: by the header.",
+)
 @click.option("--estimate", is_flag=True, help="Also bound or estimate the error without the reference; takes seconds.")
 @cli.JSON
-def evaluate(model: Path, own: ProblemFile | None, estimate: bool, as_json: bool) -> None:
+def evaluate(
+    model: Path,
+    own: ProblemFile | None,
+    against: Path | None,
+    columns: tuple[str, ...] | None,
+    estimate: bool,
+    as_json: bool,
+) -> None:
     """Print the errors of a model against the reference, inside and outside the domain, and the norms of its residuals.
 
     \b
     kdpinn evaluate runs/burgers/student.safetensors
     kdpinn evaluate runs/burgers/student.safetensors --estimate
     kdpinn evaluate student.safetensors --problem mine.py:heat
+    kdpinn evaluate student.safetensors --problem mine.py:heat --against comsol.txt
     """
+    if columns is not None and against is None:
+        raise click.UsageError("--columns selects columns of the file of --against, which is missing")
     host.set_up_jax()
     from ..evaluation.error_estimate import error_estimate
     from ..evaluation.evaluate import evaluate as compute_metrics
+    from ..runs.read_reference import read_reference
     from ..serving.predict import compile_predict
 
-    loaded = load_model(model, own)
-    served = compute_metrics(loaded, predict=compile_predict(loaded))
+    loaded, reference = load_model(model, own), None
+    if against is not None:
+        read = read_reference(against, loaded.problem, columns)
+        reference = read.reference
+        for note in read.notes:
+            host.say(f"note: {one_line(note)}")
+    served = compute_metrics(loaded, predict=compile_predict(loaded), reference=reference)
     error = error_estimate(loaded) if estimate else None
-    show_errors(loaded, {"": compute_metrics(loaded), "float32": served}, as_json, error)
+    show_errors(loaded, {"": compute_metrics(loaded, reference=reference), "float32": served}, as_json, error)
 
 
 def show_errors(

@@ -1,6 +1,7 @@
 """``evaluate``: errors of a model at many points of its domain and beyond it, and its residual norms."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -9,17 +10,24 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
+from ..base.types import Reference
 from ..models.grids import ReferencePoints, reference_points
 from ..models.metrics import Errors, FamilyMember, Metrics, compute_errors, headline
 from ..models.model import Model
 from ..pde.problem import Problem, Term
+from ..pde.reference_at import PointReference
 from ..training.residuals import mean_square_at
 
 #: How far the last space axis is extended to the right, as a fraction of its width.
 EXTRAPOLATION = {"mild right": 0.1, "hard right": 0.5}
 
 
-def evaluate(model: Model, *, predict: Callable[[ArrayLike], ArrayLike] | None = None) -> Metrics:
+def evaluate(
+    model: Model,
+    *,
+    predict: Callable[[ArrayLike], ArrayLike] | None = None,
+    reference: Reference | None = None,
+) -> Metrics:
     """Errors of a model in its domain and beyond it, and its residual norms.
 
     Up to three coordinates the errors are measured on a dense grid, from four on at 16384 low-discrepancy points, in
@@ -28,21 +36,26 @@ def evaluate(model: Model, *, predict: Callable[[ArrayLike], ArrayLike] | None =
     Args:
         model: the model to evaluate.
         predict: a function (n, d) -> (n, m) to call instead of the model, such as its float32 predictor.
+        reference: another one than that of the problem, such as ``reference_at(z, values)``, whose own points are used.
 
     Returns:
         ``Metrics``; without a reference its errors are empty. The errors beyond a domain that is not a box, or to which
         the reference does not extend, are left out.
 
     Raises:
-        ValueError: the reference is finite nowhere in the domain, or ``problem.inside`` holds nowhere.
+        ValueError: the reference is finite nowhere in the domain, ``problem.inside`` holds nowhere, or the columns of
+            ``reference_at`` are not those of the problem.
     """
+    if reference is not None:
+        model = replace(model, problem=replace(model.problem, reference=reference))
     problem, call = model.problem, predict or model
     if problem.reference is None:
         return Metrics("", {}, {}, _residual_norms(model))
     points = reference_points(problem, model.coefficients)
     u = _values(model, call, points)
     beyond: dict[str, dict[str, Errors]] = {}
-    for name, fraction in EXTRAPOLATION.items() if problem.inside is None else ():
+    everywhere = problem.inside is None and not isinstance(problem.reference, PointReference)
+    for name, fraction in EXTRAPOLATION.items() if everywhere else ():
         region = reference_points(problem, model.coefficients, _extension(problem, fraction))
         if not region.excluded:  # a reference may be NaN outside the domain
             beyond[name] = compute_errors(problem, _values(model, call, region), region.exact)

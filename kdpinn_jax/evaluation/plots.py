@@ -16,6 +16,7 @@ from ..models.report import StageReport
 from ..pde.geometry import Domain, SpaceTime
 from ..pde.inside import holds
 from ..pde.problem import Problem
+from ..pde.reference_at import PointReference
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +62,7 @@ def solution(
     masked = lambda u: np.where(outside[:, None] | ~np.isfinite(u), np.nan, u)
     values = {title: masked(np.asarray(model(z), np.float64)) for title, model in models.items()}
     errors: dict[str, np.ndarray] = {}
-    if problem.reference is not None:
+    if problem.reference is not None and not isinstance(problem.reference, PointReference):
         exact = masked(reference_values(problem, first.coefficients, z))
         # The length of the error vector, as in the metrics: a flow of the right speed may have the wrong direction.
         errors = {title: np.abs(_quantity(problem, u - exact)) for title, u in values.items()}

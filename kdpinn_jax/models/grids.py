@@ -14,6 +14,7 @@ from ..base.names import one_line
 from ..pde.checks import check_field
 from ..pde.inside import holds
 from ..pde.problem import Problem
+from ..pde.reference_at import PointReference
 from ..pde.sampling import MOST_SOBOL_AXES, sobol_points
 
 _T = TypeVar("_T")
@@ -179,11 +180,27 @@ def reference_points(
 ) -> ReferencePoints:
     """``domain_points`` with the values of the reference, without the points at which it is not finite.
 
+    The points of a ``PointReference`` are its own.
+
     Raises:
         UndefinedReference: the reference is finite nowhere in the domain.
-        ValueError: ``reference_values`` or ``domain_points`` fails.
+        ValueError: ``reference_values`` or ``domain_points`` fails, or the columns of a ``PointReference`` do not fit.
     """
+    if isinstance(problem.reference, PointReference):
+        return _given_points(problem, problem.reference, coarse)
     return _reference_points(problem, hashable(coefficients), box, coarse)
+
+
+def _given_points(problem: Problem, reference: PointReference, coarse: bool) -> ReferencePoints:
+    (n, d), m = reference.z.shape, reference.values.shape[1]
+    if (d, m) != (len(problem.axes), len(problem.fields)):
+        raise ValueError(
+            f"problem {problem.name!r}: the reference has {d} coordinates and {m} fields; expected the axes "
+            f"{', '.join(problem.axes)} and the fields {', '.join(problem.fields)}"
+        )
+    chosen = slice(None, None, max(n // COARSE, 1) if coarse else 1)
+    z = reference.z[chosen]
+    return ReferencePoints(z, reference.values[chosen], np.zeros(len(z), int), 0)
 
 
 @functools.lru_cache(maxsize=32)

@@ -17,6 +17,7 @@ from ..base.types import Ansatz, Coefficients, Field, Reference, Residual, Sampl
 from .embedding import Embedding, scale_to_unit
 from .networks import MLP
 from .problem import Problem, Term
+from .reference_at import PointReference
 from .sampling import box
 
 #: The lowest and the highest value of a coefficient.
@@ -88,7 +89,8 @@ def _parametric(problem: Problem, ranges: tuple[tuple[str, Range], ...]) -> Prob
     lower, upper = family.lower[new.d :], family.upper[new.d :]
     draw = _CoefficientSampler(new.d, lower, upper, logarithmic)
     scale = scale_to_unit(lower, upper, logarithmic=logarithmic)
-    reference = _FamilyReference(new, problem.reference) if problem.reference else None
+    known = problem.reference and not isinstance(problem.reference, PointReference)  # of one member
+    reference = _FamilyReference(new, problem.reference) if problem.reference and known else None
     return replace(
         family,
         terms={name: _family_term(term, new, draw) for name, term in problem.terms.items()},

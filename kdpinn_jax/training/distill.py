@@ -18,6 +18,7 @@ from ..models.report import UNLIMITED, TrainingInterrupted
 from ..models.windows import check_continuation
 from ..pde.networks import MLP
 from ..pde.problem import Problem, Term
+from .balance import Weights, balanced
 from .checkpoint import Checkpoint, identity
 from .fit import optimise
 from .host_loop import HostOptions
@@ -50,7 +51,7 @@ def train_teacher(
     *,
     network: MLP | None = None,
     stages: Sequence[Stage] | None = None,
-    weights: Mapping[str, ArrayLike] | None = None,
+    weights: Weights | None = None,
     coefficients: Mapping[str, ArrayLike] | None = None,
     terms: Mapping[str, Term] | None = None,
     time_budget: float | None = None,
@@ -104,7 +105,7 @@ def distill(
     network: MLP | None = None,
     imitate: Sequence[Stage] = IMITATE,
     stages: Sequence[Stage] | None = None,
-    weights: Mapping[str, ArrayLike] | None = None,
+    weights: Weights | None = None,
     coefficients: Mapping[str, ArrayLike] | None = None,
     terms: Mapping[str, Term] | None = None,
     time_budget: float | None = None,
@@ -180,7 +181,7 @@ def teacher_phases(
     key: Array,
     network: MLP | None,
     stages: Sequence[Stage],
-    weights: Mapping[str, ArrayLike] | None,
+    weights: Weights | None,
     coefficients: Mapping[str, ArrayLike] | None,
     terms: Mapping[str, Term] | None,
 ) -> tuple[Phase, ...]:
@@ -188,7 +189,13 @@ def teacher_phases(
     check_continuation(problem, terms or {})
     if not isinstance(stages, Sequence) or not all(isinstance(stage, Stage) for stage in stages):
         raise ValueError(f"stages={stages!r} must be a tuple of stages, such as (kd.LevenbergMarquardt(100),)")
-    target = objective(problem, network or problem.teacher, terms=terms, weights=weights, coefficients=coefficients)
+    if isinstance(weights, str) and weights != "balanced":
+        raise ValueError(f"weights={weights!r} must be numbers by term, such as {{'residual': 1.0}}, or 'balanced'")
+    numbers = None if isinstance(weights, str) else weights
+    target = objective(problem, network or problem.teacher, terms=terms, weights=numbers, coefficients=coefficients)
+    if isinstance(weights, str):
+        # A key that no stage uses: they fold in their own numbers.
+        target = balanced(target, jax.random.fold_in(key, len(stages) + 1))
     return (Phase(target, tuple(stages), key, 1.0),)
 
 
@@ -198,23 +205,25 @@ def student_phases(
     network: MLP | None,
     imitate: Sequence[Stage],
     stages: Sequence[Stage],
-    weights: Mapping[str, ArrayLike] | None,
+    weights: Weights | None,
     coefficients: Mapping[str, ArrayLike] | None,
     terms: Mapping[str, Term] | None,
 ) -> tuple[Phase, ...]:
     """The plan of ``distill``: imitation, if any, and training on the PDE."""
-    terms, weights = dict(terms or {}), dict(weights or {})
-    weighted = is_traced(weights.get("soft_target", 0.0)) or weights.get("soft_target", 0.0) != 0.0
+    terms, numbers = dict(terms or {}), {} if isinstance(weights, str) else dict(weights or {})
+    soft = numbers.get("soft_target", 0.0)
+    weighted = is_traced(soft) or soft != 0.0
     if "soft_target" not in terms and (imitate or weighted):
         _check_teacher(teacher)
     target = terms.pop("soft_target", None) or soft_target(teacher)
     if weighted:
         terms["soft_target"] = target
     else:
-        weights.pop("soft_target", None)
+        numbers.pop("soft_target", None)
     coefficients = dict(teacher.coefficients) | dict(coefficients or {})
     network = network or teacher.problem.student
-    (physics,) = teacher_phases(teacher.problem, key, network, stages, weights, coefficients, terms)
+    chosen = weights if isinstance(weights, str) else numbers
+    (physics,) = teacher_phases(teacher.problem, key, network, stages, chosen, coefficients, terms)
     if not imitate:
         return (physics,)
     imitation = replace(physics.objective, terms={"soft_target": target}, weights={"soft_target": 1.0})

@@ -10,7 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from .extra import optional_package
+from ...base.optional import optional_package
 from .shapes import Piece, choose
 
 #: (n, 2): corners in their order, as the user gives them.

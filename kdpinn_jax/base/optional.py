@@ -1,4 +1,4 @@
-"""Packages that only some geometries need."""
+"""Packages that only some functions need."""
 
 import importlib
 from typing import Any
