@@ -60,6 +60,14 @@ def few_memory_maps():
         jax.clear_caches()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_problems_counted(all_modules_imported):
+    """The hint about many problems of one name counts those of one module, whatever ran before in the process."""
+    from kdpinn_jax.training import recompilation
+
+    recompilation._trained.clear()
+
+
 @pytest.fixture
 def float32():
     """JAX's default precision, float32."""

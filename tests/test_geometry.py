@@ -180,6 +180,11 @@ def test_invalid_arguments(make, message):
         make()
 
 
+def test_an_unknown_design(unchecked):
+    with pytest.raises(ValueError, match="geometry.interior: design='halton' is unknown; use one of uniform"):
+        SQUARE.interior("halton")
+
+
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "shapely", None)
     with pytest.raises(ImportError, match=r"geometry.polygon requires shapely: pip install 'kdpinn-jax\[geometry\]'"):
