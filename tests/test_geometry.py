@@ -181,7 +181,7 @@ def test_invalid_arguments(make, message):
 
 
 def test_an_unknown_design(unchecked):
-    with pytest.raises(ValueError, match="geometry.interior: design='halton' is unknown; use one of uniform"):
+    with pytest.raises(ValueError, match=r"geometry\.interior: design='halton' is unknown; use one of uniform"):
         SQUARE.interior("halton")
 
 
