@@ -89,7 +89,6 @@ from .training.diagnostics import gradient_diagnostics as gradient_diagnostics
 from .training.diagnostics import gradient_noise as gradient_noise
 from .training.diagnostics import hessian_eigenvalues as hessian_eigenvalues
 from .training.diagnostics import hessian_vector_product as hessian_vector_product
-from .training.distill import ADAPTIVE as ADAPTIVE
 from .training.distill import distill as distill
 from .training.distill import train_teacher as train_teacher
 from .training.fit import fit as fit
@@ -98,6 +97,7 @@ from .training.members import rank as rank
 from .training.members import sweep_table as sweep_table
 from .training.objective import Objective as Objective
 from .training.objective import objective as objective
+from .training.plan import ADAPTIVE as ADAPTIVE
 from .training.points import sample as sample
 from .training.recipes import Recipe as Recipe
 from .training.recipes import recipe as recipe

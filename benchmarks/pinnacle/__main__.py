@@ -3,7 +3,7 @@
     python benchmarks/pinnacle --seconds 300 --seeds 0,1,2          # train every case without a result, print the table
     python benchmarks/pinnacle wave1d --seconds 60 --weights equal  # one case, with other options
     python benchmarks/pinnacle --table-only --write                 # put the stored results into docs/pinnacle.md
-    python benchmarks/pinnacle --compare-weights --seconds 60 --seeds 0 --layers 20,20,20 --write  # both kinds of weights
+    python benchmarks/pinnacle --compare-weights --seconds 60 --seeds 0 --layers 20,20,20 --write  # weights
     python benchmarks/pinnacle --files DIR                          # how far PINNacle's data are from our references
 
 Results are kept in benchmarks/results/pinnacle/. Each training has two threads; pin it with taskset for one core.
@@ -51,7 +51,7 @@ def train(case: str, seed: int, seconds: float, weights: str, layers: tuple[int,
         problem,
         jax.random.key(seed),
         network=kd.MLP(layers),
-        weights="balanced" if weights == "balanced" else None,
+        weights="balanced" if weights == "balanced" else dict.fromkeys(problem.terms, 1.0),
         time_budget=seconds,
         progress=False,
     )

@@ -20,8 +20,8 @@ from _study import Cases, Result, Results, Study, by, curve, main, markdown, spr
 from matplotlib.figure import Figure
 
 import kdpinn_jax as kd
-from kdpinn_jax.training.distill import IMITATE
 from kdpinn_jax.training.monitor import error_monitor
+from kdpinn_jax.training.plan import IMITATE
 
 #: Wall seconds of the teacher and of each student; the steps of the flow problems are more expensive.
 SHORT, LONG = (20.0, 6.0), (30.0, 12.0)

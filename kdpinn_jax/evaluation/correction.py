@@ -17,9 +17,9 @@ from ..models.grids import domain_points
 from ..models.model import Model, init_params, network_field
 from ..pde.networks import MLP
 from ..pde.problem import Problem
-from ..training.distill import ADAPTIVE
 from ..training.fit import fit
 from ..training.objective import Objective
+from ..training.plan import ADAPTIVE
 from ..training.resampling import Sampling
 from ..training.residuals import mean_square_at
 from ..training.review import jumps_of

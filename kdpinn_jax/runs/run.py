@@ -26,7 +26,8 @@ from ..pde.problem import Problem
 from ..problems.load import is_shipped
 from ..serving.predict import compile_predict
 from ..training.checkpoint import Checkpoint
-from ..training.distill import distill, open_ended, train_teacher
+from ..training.distill import distill, train_teacher
+from ..training.plan import open_ended
 from ..training.recipes import Recipe, recipe
 from ..training.stages import Stage
 from .bench import prepared_latency

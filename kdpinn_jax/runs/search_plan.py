@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..pde.networks import MLP
-from ..training.distill import IMITATE
+from ..training.plan import IMITATE
 from ..training.stages import Stage
 
 #: ``{engine: method of the benchmark}``.

@@ -3,46 +3,32 @@
 Source: Bounja, Laayouni & Sakat (2025), arXiv 2512.13336.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import jax
-import numpy as np
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from ..base.types import Device, is_traced
-from ..models.diagnose import took_a_step
 from ..models.model import Model, init_params
 from ..models.report import UNLIMITED, TrainingInterrupted
-from ..models.windows import check_continuation
 from ..pde.networks import MLP
 from ..pde.problem import Problem, Term
-from .balance import Weights, balanced
+from .balance import Weights
 from .checkpoint import Checkpoint, identity
 from .fit import optimise
 from .host_loop import HostOptions
 from .monitor import error_monitor
-from .objective import objective
 from .outside import warn_of_points_outside
 from .phase import Phase
+from .plan import IMITATE, STAGES, default_stages, student_phases, teacher_phases
 from .precision import check_precision
 from .recompilation import count_problem
-from .resampling import Sampling
 from .review import final_monitor, reviewed
 from .scales import warn_of_units
-from .soft_target import soft_target
-from .stages import LBFGS, LevenbergMarquardt, SSBroyden, Stage
-
-#: Points that concentrate where the residual is large. At first all of them are redrawn and later the oldest fifth,
-#: weighted so that the loss remains an unbiased mean over the domain (docs/training.md).
-ADAPTIVE = Sampling(every=10, adaptive=("residual",), candidates=8, replace=0.2, warm=60, unbiased=True)
-#: The default stages of ``train_teacher`` and ``distill``.
-STAGES: tuple[Stage, ...] = (LevenbergMarquardt(400, sampling=ADAPTIVE),)
-#: The default stages in which ``distill`` imitates the teacher.
-IMITATE: tuple[Stage, ...] = (LevenbergMarquardt(60),)
-#: The fraction of a time budget that is available to imitation.
-IMITATION_SHARE = 0.2
+from .stages import Stage
 
 
 def train_teacher(
@@ -69,7 +55,9 @@ def train_teacher(
         network: default ``problem.teacher``.
         stages: optimiser stages, in order, each with its number of steps; None for 400 steps of Levenberg–Marquardt on
             points where the residual is large, or with a time budget, for as many as it has time for.
-        weights: those that differ from the problem's; dynamic, so that ``jax.vmap`` sweeps over them.
+        weights: numbers by term that differ from the problem's; dynamic, so that ``jax.vmap`` sweeps over them.
+            ``"balanced"`` computes them from the terms before training, and is the default for a problem that names
+            none: all terms then change equally when the parameters do. The report of a stage has the weights.
         coefficients: those that differ from the problem's; dynamic.
         terms: additional terms by name (measured data, a condition), or replacements of the problem's own.
         time_budget: as in ``fit``. The default stages then end when it is spent, or earlier if no step lowers the loss;
@@ -91,10 +79,11 @@ def train_teacher(
         CheckpointError: as in ``fit``.
         RuntimeError: as in ``fit``.
     """
+    start = time.monotonic()
     key_init, key_fit = _split("train_teacher", key)
     chosen = default_stages(time_budget) if stages is None else stages
     phases = teacher_phases(problem, key_fit, network, chosen, weights, coefficients, terms)
-    options = HostOptions(time_budget, progress, checkpoint=checkpoint, devices=devices)
+    options = HostOptions(_left(time_budget, start), progress, checkpoint=checkpoint, devices=devices)
     return _train("train_teacher", phases, key_init, key, options, track_error, dtype)
 
 
@@ -154,96 +143,19 @@ def distill(
         CheckpointError: as in ``fit``.
         RuntimeError: as in ``fit``.
     """
+    start = time.monotonic()
     key_init, key_fit = _split("distill", key)
     chosen = default_stages(time_budget) if stages is None else stages
     phases = student_phases(teacher, key_fit, network, imitate, chosen, weights, coefficients, terms)
-    options = HostOptions(time_budget, progress, checkpoint=checkpoint, devices=devices)
+    options = HostOptions(_left(time_budget, start), progress, checkpoint=checkpoint, devices=devices)
     return _train("distill", phases, key_init, key, options, track_error, dtype)
 
 
-def default_stages(time_budget: float | None) -> tuple[Stage, ...]:
-    """The default stages of a training, with or without a time budget."""
-    return STAGES if time_budget is None else open_ended(STAGES)
-
-
-def open_ended(stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    """The stages, the last one without a limit of its steps.
-
-    Adam keeps its steps, by which its learning rate decays.
-    """
-    if isinstance(stages[-1], LevenbergMarquardt | LBFGS | SSBroyden):
-        return (*stages[:-1], replace(stages[-1], steps=UNLIMITED))
-    return tuple(stages)
-
-
-def teacher_phases(
-    problem: Problem,
-    key: Array,
-    network: MLP | None,
-    stages: Sequence[Stage],
-    weights: Weights | None,
-    coefficients: Mapping[str, ArrayLike] | None,
-    terms: Mapping[str, Term] | None,
-) -> tuple[Phase, ...]:
-    """The plan of ``train_teacher``."""
-    check_continuation(problem, terms or {})
-    if not isinstance(stages, Sequence) or not all(isinstance(stage, Stage) for stage in stages):
-        raise ValueError(f"stages={stages!r} must be a tuple of stages, such as (kd.LevenbergMarquardt(100),)")
-    if isinstance(weights, str) and weights != "balanced":
-        raise ValueError(f"weights={weights!r} must be numbers by term, such as {{'residual': 1.0}}, or 'balanced'")
-    numbers = None if isinstance(weights, str) else weights
-    target = objective(problem, network or problem.teacher, terms=terms, weights=numbers, coefficients=coefficients)
-    if isinstance(weights, str):
-        # A key that no stage uses: they fold in their own numbers.
-        target = balanced(target, jax.random.fold_in(key, len(stages) + 1))
-    return (Phase(target, tuple(stages), key, 1.0),)
-
-
-def student_phases(
-    teacher: Model,
-    key: Array,
-    network: MLP | None,
-    imitate: Sequence[Stage],
-    stages: Sequence[Stage],
-    weights: Weights | None,
-    coefficients: Mapping[str, ArrayLike] | None,
-    terms: Mapping[str, Term] | None,
-) -> tuple[Phase, ...]:
-    """The plan of ``distill``: imitation, if any, and training on the PDE."""
-    terms, numbers = dict(terms or {}), {} if isinstance(weights, str) else dict(weights or {})
-    soft = numbers.get("soft_target", 0.0)
-    weighted = is_traced(soft) or soft != 0.0
-    if "soft_target" not in terms and (imitate or weighted):
-        _check_teacher(teacher)
-    target = terms.pop("soft_target", None) or soft_target(teacher)
-    if weighted:
-        terms["soft_target"] = target
-    else:
-        numbers.pop("soft_target", None)
-    coefficients = dict(teacher.coefficients) | dict(coefficients or {})
-    network = network or teacher.problem.student
-    chosen = weights if isinstance(weights, str) else numbers
-    (physics,) = teacher_phases(teacher.problem, key, network, stages, chosen, coefficients, terms)
-    if not imitate:
-        return (physics,)
-    imitation = replace(physics.objective, terms={"soft_target": target}, weights={"soft_target": 1.0})
-    # A key that no stage on the PDE uses: they fold in their own numbers.
-    imitation_key = jax.random.fold_in(key, len(physics.stages))
-    return Phase(imitation, tuple(imitate), imitation_key, IMITATION_SHARE), physics
-
-
-def _check_teacher(teacher: Model) -> None:
-    """Raise ValueError if the teacher has nothing to teach."""
-    if is_traced(teacher):
-        return
-    instead = "train it again, or train the student on the PDE alone (imitate=(), no weight for 'soft_target')"
-    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(teacher.params)):
-        raise ValueError(f"distill: the teacher's parameters are not finite; {instead}")
-    if teacher.training and not any(map(took_a_step, teacher.training)):
-        raise ValueError(
-            f"distill: the teacher is untrained ({teacher.training[-1].why()}), so its values are those of random "
-            f"parameters; {instead}"
-        )
+def _left(time_budget: float | None, start: float) -> float | None:
+    """What is left of a time budget; a budget that is not positive is refused later."""
+    if time_budget is None or not time_budget > 0:
+        return time_budget
+    return max(time_budget - (time.monotonic() - start), 1e-3)
 
 
 def _split(caller: str, key: Array) -> Array:

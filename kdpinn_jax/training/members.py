@@ -13,7 +13,7 @@ from ..models.metrics import Metrics
 from ..models.model import Model
 from ..pde.networks import MLP
 from ..pde.problem import Problem
-from .distill import STAGES
+from .plan import STAGES
 from .stages import Stage
 from .sweep import Member
 

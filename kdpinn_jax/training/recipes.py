@@ -11,8 +11,8 @@ from ..base.names import nearest
 from ..models.model import init_params
 from ..pde.networks import MLP, count_parameters
 from ..pde.problem import Conditions, Problem
-from .distill import ADAPTIVE, IMITATE
 from .objective import objective
+from .plan import ADAPTIVE, IMITATE
 from .resampling import Sampling
 from .stages import LBFGS, Adam, LevenbergMarquardt, Stage
 

@@ -18,11 +18,11 @@ from ..pde.networks import MLP
 from ..pde.problem import Problem, Term
 from .batch import BatchRunner, member_mesh
 from .checkpoint import Checkpoint, digest, identity, open_journal
-from .distill import IMITATE, default_stages, student_phases, teacher_phases
 from .fit import check_arguments
 from .host_loop import HostOptions, run_phases
 from .objective import Objective
 from .phase import Phase
+from .plan import IMITATE, default_stages, student_phases, teacher_phases
 from .precision import check_precision
 from .stages import Stage
 
