@@ -1,4 +1,6 @@
-"""Balanced weights: every term has the same weighted trace of its tangent kernel before training."""
+"""The weights of conditions that have none: by the traces of their tangent kernels before training."""
+
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +8,7 @@ import numpy as np
 import pytest
 
 import kdpinn_jax as kd
-from kdpinn_jax.training.balance import balanced, tangent_traces
+from kdpinn_jax.training.balance import FACTOR, balanced, tangent_traces
 from kdpinn_jax.training.points import sample
 from kdpinn_jax.training.residuals import residuals
 
@@ -29,31 +31,46 @@ def test_traces_are_those_of_the_jacobian(objective):
         assert traces[name] == pytest.approx(squares / len(points.rows[name]), rel=0.5)
 
 
-def test_the_weighted_traces_are_equal(objective):
-    result = balanced(objective, KEY)
+def test_conditions_count_as_much_as_the_equation(objective, unchecked):
+    """Each weight is the ratio of the traces, at least 1; named ones are kept, and so are those of data."""
+    equal = replace(objective, weights=dict.fromkeys(objective.terms, 1.0))
     key_params, key_traces = jax.random.split(KEY)
     params = kd.init_params(objective.problem, objective.network, key_params)
-    traces = tangent_traces(objective, params, key_traces)
-    products = np.array([float(result.weights[name] * traces[name]) for name in traces])
-    np.testing.assert_allclose(products, products[0], rtol=1e-6)
-    assert min(map(float, result.weights.values())) == pytest.approx(1)
-    # The weights of the problem do not matter.
-    assert result.weights["residual"] == pytest.approx(1)
+    traces = tangent_traces(equal, params, key_traces)
+    weights = balanced(equal, KEY).weights
+    assert weights["residual"] == 1
+    for name in ("initial", "boundary"):
+        assert weights[name] == pytest.approx(max(1, float(FACTOR * traces["residual"] / traces[name])), rel=1e-3)
+    assert balanced(objective, KEY, named=("initial", "boundary")).weights == objective.weights
+    heavy = replace(equal, weights=equal.weights | {"residual": 1e4})
+    assert balanced(heavy, KEY, named=("initial",)).weights["boundary"] == pytest.approx(
+        1e4 * weights["boundary"], rel=1e-3
+    )
+    data = kd.data(np.array([[0.5, 0.5]]), np.array([[0.3]]))
+    with_data = kd.objective(objective.problem, kd.MLP((4,)), terms={"data": data})
+    assert balanced(with_data, KEY).weights["data"] == 1
 
 
 @pytest.mark.slow
 def test_training_reports_the_weights_that_it_used(heat):
-    stages = (kd.Adam(2),)
-    teacher = kd.train_teacher(heat, KEY, network=kd.MLP((6, 6)), stages=stages, weights="balanced")
-    weights = {name: term.weight for name, term in teacher.training[-1].terms.items()}
-    assert weights["residual"] == pytest.approx(1)
+    """By default for conditions without a weight, and for all by request."""
+    stages, unnamed = (kd.Adam(2),), replace(heat, weights={"boundary": 5.0})
+    train = lambda key, problem=unnamed, **options: kd.train_teacher(
+        problem, key, network=kd.MLP((6, 6)), stages=stages, **options
+    )
+    used = lambda model: {name: term.weight for name, term in model.training[-1].terms.items()}
+    weights = used(train(KEY))
+    assert weights["residual"] == 1
     assert weights["initial"] > 1
-    student = kd.distill(teacher, KEY, network=kd.MLP((4,)), stages=stages, imitate=stages, weights="balanced")
-    assert min(term.weight for term in student.training[-1].terms.values()) == pytest.approx(1)
+    assert weights["boundary"] == 5
+    assert used(train(KEY, weights={"initial": 3.0})) == {"residual": 1, "initial": 3, "boundary": 5}
+    assert used(train(KEY, heat)) == {"residual": 1, "initial": 10, "boundary": 10}
+    assert used(train(KEY, heat, weights="balanced"))["boundary"] not in (1, 10)
+    student = kd.distill(train(KEY), KEY, network=kd.MLP((4,)), stages=stages, imitate=stages)
+    assert used(student)["initial"] > 1
     keys = jax.random.split(KEY, 2)
-    train = lambda key: kd.train_teacher(heat, key, network=kd.MLP((4,)), stages=stages, weights="balanced").params
-    batched = jax.vmap(train)(keys)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[1], b, rtol=1e-9), batched, train(keys[1]))
+    batched, alone = jax.vmap(lambda key: train(key).params)(keys), train(keys[1]).params
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[1], b, rtol=1e-9), batched, alone)
 
 
 def test_other_words_are_refused(heat, unchecked):

@@ -88,8 +88,8 @@ class Problem:
         upper: upper corner of the domain, d numbers.
         terms: ``{name: Term}``; every condition is a term, including those that the ansatz satisfies.
         coefficients: the coefficients of the equation; dynamic.
-        weights: the loss weight of each term; 1 for a missing name. If there is none, ``train_teacher`` and ``distill``
-            balance the weights.
+        weights: the loss weight of each term; 1 for an equation or data without one, and for a condition without one
+            what ``train_teacher`` and ``distill`` compute.
         embed: z (d,) -> network inputs (e,); None scales to [−1, 1].
         ansatz: ``(net, z, coefficients) -> u`` (m,), with the network ``net`` as a field of z: hard conditions. None
             uses the network's output as u.

@@ -79,7 +79,7 @@ kuramoto_sivashinsky = Problem(
         "boundary": Term(box(LOWER, (UNTIL, 0)), periodic_condition(X, LENGTH, derivatives=3), count=128),
     },
     coefficients={"viscosity": 1.0},
-    weights={"initial": 1.0},
+    weights={"initial": 1.0, "boundary": 1.0},
     embed=periodic_embedding(LOWER, UPPER, axes=(X,), harmonics=2),
     enforced=("boundary",),
     # Two layers are better than three. On one core in float64, with LevenbergMarquardt on 1228 adaptive points, the

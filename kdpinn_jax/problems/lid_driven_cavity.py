@@ -89,7 +89,7 @@ lid_driven_cavity = Problem(
         "gauge": Term(box((0.5, 0.5), (0.5, 0.5)), dirichlet(0.0, fields=(2,)), count=1),
     },
     coefficients={"reynolds": 100.0},
-    weights={"lid": 10.0, "walls": 10.0},
+    weights={"lid": 10.0, "walls": 10.0, "gauge": 1.0},
     ansatz=ansatz,
     enforced=("lid", "walls"),
     headline=("velocity", ("u", "v")),

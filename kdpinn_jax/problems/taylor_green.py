@@ -54,7 +54,7 @@ taylor_green = Problem(
         "gauge": Term(box((0, GAUGE, GAUGE), (1, GAUGE, GAUGE)), dirichlet(0.0, fields=(2,)), count=32),
     },
     coefficients={"nu": 0.01},
-    weights={"initial": 10.0},
+    weights={"initial": 10.0, "periodic_x": 1.0, "periodic_y": 1.0, "gauge": 1.0},
     embed=periodic_embedding(LOWER, UPPER, axes=(X, Y)),
     ansatz=ansatz,
     enforced=("initial", "periodic_x", "periodic_y"),

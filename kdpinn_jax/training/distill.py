@@ -56,8 +56,8 @@ def train_teacher(
         stages: optimiser stages, in order, each with its number of steps; None for 400 steps of Levenberg–Marquardt on
             points where the residual is large, or with a time budget, for as many as it has time for.
         weights: numbers by term that differ from the problem's; dynamic, so that ``jax.vmap`` sweeps over them.
-            ``"balanced"`` computes them from the terms before training, and is the default for a problem that names
-            none: all terms then change equally when the parameters do. The report of a stage has the weights.
+            A condition that neither names gets one before training by which it counts more than the equation, at least
+            1 (``"balanced"``: every condition). The report of a stage has the weights.
         coefficients: those that differ from the problem's; dynamic.
         terms: additional terms by name (measured data, a condition), or replacements of the problem's own.
         time_budget: as in ``fit``. The default stages then end when it is spent, or earlier if no step lowers the loss;

@@ -63,12 +63,14 @@ def teacher_phases(
         raise ValueError(f"stages={stages!r} must be a tuple of stages, such as (kd.LevenbergMarquardt(100),)")
     if isinstance(weights, str) and weights != "balanced":
         raise ValueError(f"weights={weights!r} must be numbers by term, such as {{'residual': 1.0}}, or 'balanced'")
-    numbers = None if isinstance(weights, str) else weights
-    target = objective(problem, network or problem.teacher, terms=terms, weights=numbers, coefficients=coefficients)
-    unnamed = not numbers and not problem.weights
-    if isinstance(weights, str) or (unnamed and len(target.terms) > 1):
-        # A key that no stage uses: they fold in their own numbers.
-        target = balanced(target, jax.random.fold_in(key, len(stages) + 1))
+    named = {} if isinstance(weights, str) else dict(weights or {})
+    target = objective(problem, network or problem.teacher, terms=terms, weights=named, coefficients=coefficients)
+    if isinstance(weights, str):
+        target = replace(target, weights=dict.fromkeys(target.terms, 1.0))
+    else:
+        named |= problem.weights
+    # A key that no stage uses: they fold in their own numbers.
+    target = balanced(target, jax.random.fold_in(key, len(stages) + 1), named)
     return (Phase(target, tuple(stages), key, 1.0),)
 
 
