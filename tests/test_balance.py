@@ -43,6 +43,7 @@ def test_conditions_count_as_much_as_the_equation(objective, unchecked):
         assert weights[name] == pytest.approx(max(1, float(FACTOR * traces["residual"] / traces[name])), rel=1e-3)
     assert balanced(objective, KEY, named=("initial", "boundary")).weights == objective.weights
     heavy = replace(equal, weights=equal.weights | {"residual": 1e4})
+    weights = {name: float(weight) for name, weight in weights.items()}
     assert balanced(heavy, KEY, named=("initial",)).weights["boundary"] == pytest.approx(
         1e4 * weights["boundary"], rel=1e-3
     )

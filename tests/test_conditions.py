@@ -53,7 +53,8 @@ def test_a_problem_with_a_robin_condition_on_a_hole():
         "outer": kd.Term(ring.boundary("outer"), kd.dirichlet(0.0), count=60),
         "inner": kd.Term(ring.boundary("inner", normals=True), kd.robin(0.5, 1.0, 0.5, fields="u"), count=60),
     }
-    problem = kd.Problem("ring", ("x", "y"), ("u",), ring.lower, ring.upper, terms, inside=ring)
+    weights = {"outer": 1.0, "inner": 1.0}
+    problem = kd.Problem("ring", ("x", "y"), ("u",), ring.lower, ring.upper, terms, weights=weights, inside=ring)
     stages = (kd.LevenbergMarquardt(40, sampling=kd.Sampling(every=10)),)
     model = kd.train_teacher(problem, jax.random.key(0), network=kd.MLP((12, 12)), stages=stages)
     z = np.array(ring.interior()(jax.random.key(1), 500))

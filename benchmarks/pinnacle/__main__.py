@@ -6,7 +6,7 @@
     python benchmarks/pinnacle --compare-weights --seconds 60 --seeds 0 --layers 20,20,20 --write  # weights
     python benchmarks/pinnacle --files DIR                          # how far PINNacle's data are from our references
 
-Results are kept in benchmarks/results/pinnacle/. Each training has two threads; pin it with taskset for one core.
+Results are kept in benchmarks/results/pinnacle/. ``taskset -c 0`` restricts it to one core.
 """
 
 import argparse
