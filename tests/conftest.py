@@ -103,6 +103,7 @@ def decay():
             "initial": kd.Term(kd.box((0,), (0,)), kd.dirichlet(1.0), count=1),
         },
         coefficients={"k": 1.0},
+        weights={"initial": 1.0},
         reference=lambda c: lambda z: jnp.exp(-c["k"] * z),
         teacher=kd.MLP((6,)),
         student=kd.MLP((4,)),

@@ -77,7 +77,7 @@ def test_no_time_for_a_step(decay):
 def test_a_wrong_solution_is_noticed_without_track_error(decay):
     """u' = −u is solved to rounding error from u(0) = 2; the reference starts at 1."""
     wrong = replace(decay, reference=lambda c: lambda z: 0.5 * jnp.exp(-z))
-    model = train(wrong, weights={"initial": 1.0})
+    model = train(wrong)
     assert "relative_l2" not in model.training[-1].history
     assert model.training[-1].relative_l2 == pytest.approx(1.0, abs=1e-3)
     (warning,) = kd.diagnose(model.training)
@@ -157,7 +157,7 @@ def test_overfitting(decay):
 
 
 def test_no_progress_names_the_term_that_stays_large(decay):
-    warning, *_ = kd.diagnose(train(decay, kd.Adam(60, 1e-9), weights={"initial": 1.0}).training)
+    warning, *_ = kd.diagnose(train(decay, kd.Adam(60, 1e-9)).training)
     assert warning.startswith("no progress: the loss fell only from")
     assert "time_budget=60" in warning
     assert "weights={'initial': 10}" in warning or "weights={'residual': 10}" in warning

@@ -57,7 +57,7 @@ def train(problem, key=KEY, network=None, stage=kd.LevenbergMarquardt(60, sampli
 @pytest.mark.parametrize("width", [6, pytest.param(40, marks=pytest.mark.slow)])
 def test_reaches_a_known_solution(decay, width):
     """32 + 1 residuals: more than the 19 parameters of width 6, fewer than the 121 of width 40 (the kernel form)."""
-    model = train(decay, network=kd.MLP((width,)), weights={"initial": 1.0})
+    model = train(decay, network=kd.MLP((width,)))
     assert kd.evaluate(model).relative_l2 < 1e-6
     loss = model.training[0].history["loss"]
     assert np.all(np.diff(loss) <= 0)  # on fixed points no step raises the loss

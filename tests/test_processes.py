@@ -22,7 +22,7 @@ terms = {
     "residual": kd.Term(kd.box((0,), (1,)), residual, count=33),
     "initial": kd.Term(kd.box((0,), (0,)), kd.dirichlet(1.0), count=1),
 }
-decay = kd.Problem(name="decay", axes=("t",), fields=("u",), lower=(0.0,), upper=(1.0,), terms=terms)
+decay = kd.Problem("decay", ("t",), ("u",), (0.0,), (1.0,), terms, weights={"initial": 1.0})
 """
 
 PREAMBLE = (

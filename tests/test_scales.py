@@ -43,7 +43,8 @@ def poisson(height=1.0, length=1.0, offset=0.0):
 
 def train(problem, **options):
     """Training with equal weights, which the scales decide on."""
-    options = {"stages": STAGES, "weights": {"residual": 1.0}} | options
+    options = {"stages": STAGES, "weights": {"residual": 1.0, "boundary": 1.0}} | options
+    options["weights"] = {name: weight for name, weight in options["weights"].items() if name in problem.terms}
     return kd.train_teacher(problem, KEY, progress=False, **options)
 
 
@@ -118,7 +119,7 @@ def test_with_the_suggested_scale_a_problem_trains_like_its_twin():
     scaled = {
         "height": (replace(poisson(height=1e6), ansatz=lambda net, z, c: 1e7 * net(z)), {}),
         "offset": (replace(poisson(offset=1e3), ansatz=lambda net, z, c: 1000 + 7 * net(z)), {}),
-        "micrometres": (poisson(length=1e7), {"weights": {"residual": 1e26}}),
+        "micrometres": (poisson(length=1e7), {"weights": {"residual": 1e26, "boundary": 1.0}}),
     }
     for problem, options in scaled.values():
         model = train(problem, **options)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,54 +13,11 @@ from ...base.types import Sampler
 from ..inside import Predicate
 from ..sampling import Design
 from .draw import boundary_sampler, interior_sampler
+from .leaf import Leaf, Tree, shifted
 from .shapes import Piece, Shape
 
 #: A point counts as inside up to this distance from the boundary, relative to the extent: the rounding of float32.
 _ROUNDING = 1e-6
-
-
-class Leaf(NamedTuple):
-    """A shape in its place: z = rotation · x + shift for the points x of the shape.
-
-    Attributes:
-        shape: the shape.
-        name: of the shape, for the parts of the boundary.
-        rotation: the rows of a rotation matrix; None if there is none.
-        shift: a vector; None if it is zero.
-    """
-
-    shape: Shape
-    name: str
-    rotation: tuple[tuple[float, ...], ...] | None = None
-    shift: tuple[float, ...] | None = None
-
-    def outward(self, x: Float[Array, " d"]) -> Float[Array, " d"]:
-        """A point of the shape in its place."""
-        x = self.turned(x)
-        return x if self.shift is None else x + jnp.asarray(self.shift, x.dtype)
-
-    def turned(self, n: Float[Array, " d"]) -> Float[Array, " d"]:
-        """A vector of the shape in its place."""
-        return n if self.rotation is None else jnp.asarray(self.rotation, n.dtype) @ n
-
-    def level(self, z: Float[Array, " d"]) -> Float[Array, ""]:
-        """The level of the shape at a point in its place."""
-        x = z if self.shift is None else z - jnp.asarray(self.shift, z.dtype)
-        return self.shape.level(x if self.rotation is None else jnp.asarray(self.rotation, x.dtype).T @ x)
-
-    def box(self) -> tuple[np.ndarray, np.ndarray]:
-        """The corners of a box that contains the shape in its place."""
-        lower, upper = np.asarray(self.shape.lower), np.asarray(self.shape.upper)
-        centre, half = (lower + upper) / 2, (upper - lower) / 2
-        if self.rotation is not None:
-            matrix = np.asarray(self.rotation)
-            centre, half = matrix @ centre, np.abs(matrix) @ half
-        centre = centre if self.shift is None else centre + np.asarray(self.shift)
-        return centre - half, centre + half
-
-
-#: The index of a leaf, or an operation ("or", "and" or "not in") on two trees.
-Tree = int | tuple[str, Any, Any]
 
 
 @dataclass(frozen=True)
@@ -119,7 +75,7 @@ class Domain:
             raise ValueError(
                 f"geometry: a domain in {self.dimension} dimensions and one in {other.dimension} cannot be combined"
             )
-        return Domain((*self.leaves, *other.leaves), (operation, self.tree, _shifted(other.tree, len(self.leaves))))
+        return Domain((*self.leaves, *other.leaves), (operation, self.tree, shifted(other.tree, len(self.leaves))))
 
     def translated(self, shift: Sequence[float]) -> "Domain":
         """The domain moved by a vector."""
@@ -302,12 +258,6 @@ class SpaceTime:
         """
         time = (self.start, self.end)
         return boundary_sampler(self.space, self.space.pieces(part), time, part, where, normals, design)
-
-
-def _shifted(tree: Tree, by: int) -> Tree:
-    if isinstance(tree, int):
-        return tree + by
-    return (tree[0], _shifted(tree[1], by), _shifted(tree[2], by))
 
 
 def _vector(method: str, what: str, value: Sequence[float], d: int) -> np.ndarray:
