@@ -234,7 +234,7 @@ def test_the_stability_constant_of_an_initial_value_problem(decay):
 def test_a_missing_condition_is_seen(decay):
     """Without its initial value, u' = f has the solution 1 more: no residual changes."""
     terms = {"residual": decay.terms["residual"]}
-    free = dataclasses.replace(decay, coefficients={"k": 0.0}, terms=terms)
+    free = dataclasses.replace(decay, coefficients={"k": 0.0}, terms=terms, weights={})
     assert stability_of(free).constant == np.inf
 
 
