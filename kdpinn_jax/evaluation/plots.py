@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
 from ..base.names import one_line
@@ -14,7 +13,7 @@ from ..models.metrics import Metrics, headline
 from ..models.model import Model
 from ..models.report import StageReport
 from ..pde.geometry import Domain, SpaceTime
-from ..pde.inside import holds
+from ..pde.inside import at_points, holds
 from ..pde.problem import Problem
 from ..pde.reference_at import PointReference
 
@@ -76,7 +75,7 @@ def solution(
     figure.suptitle(f"{problem.name}: {label}{_at(problem)}")
     _row(figure, panels[0], shown, axes, problem, label=label, cmap="viridis", low=_extreme(np.nanmin, shown.values()))
     if len(axes) == 2 and isinstance(problem.inside, Domain | SpaceTime):
-        level = np.asarray(jax.jit(jax.vmap(problem.inside.level))(z[:, : problem.coordinates]))
+        level = at_points(problem.inside.level, z[:, : problem.coordinates])
         for panel in [*panels[0], *(panels[1][1:] if errors else [])]:
             image = level.reshape(len(axes[0]), len(axes[1])).T
             panel.contour(axes[0], axes[1], image, levels=[0.0], colors="black", linewidths=0.8)

@@ -71,6 +71,23 @@ def scalars(what: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return checked
 
 
+def vector(what: str, value: Any, d: int | None = None) -> tuple[float, ...]:
+    """The coordinates of a point or a vector.
+
+    Args:
+        what: names the argument in the message.
+        value: a sequence or an array of numbers.
+        d: how many there must be; default any number but none.
+
+    Raises:
+        ValueError: another number of values, or one that is not a finite real number.
+    """
+    numbers = finite_floats(value)
+    if not numbers or np.ndim(value) != 1 or len(numbers) != (d or len(numbers)):
+        raise ValueError(f"{what}={value!r} must be {d or 'some'} finite numbers, one per axis")
+    return numbers
+
+
 def finite_floats(value: Any) -> tuple[float, ...] | None:
     """Finite real numbers as floats; None if they are something else."""
     try:

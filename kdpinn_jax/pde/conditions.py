@@ -5,7 +5,7 @@ with normals, which ``domain.boundary(normals=True)`` and ``kd.faces(normals=Tru
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ from jax import Array
 
 from ..base.types import Coefficients, Field, Residual
 from .derivatives import derivative
-from .prescribed import Fields, Value, checked_fields, checked_value, field_indices, values_at
+from .prescribed import Fields, Value, checked_fields, checked_value, values_at, with_field_indices
 
 
 def dirichlet(value: Value, fields: Fields | None = None) -> Residual:
@@ -113,15 +113,12 @@ class _Prescribed:
     axis: int | None
     value: Any
     fields: tuple[str | int, ...] | None
+    for_fields = with_field_indices
 
     def __call__(self, u: Field, z: Array, c: Coefficients) -> Array:
         field = u if self.axis is None else derivative(u, self.axis)
         values = _chosen(field(z), self.fields)
         return values - values_at(self.condition, self.value, z, c, values)
-
-    def for_fields(self, names: tuple[str, ...]) -> "_Prescribed":
-        indices = field_indices(self.condition, self.fields, names)
-        return self if indices == self.fields else replace(self, fields=indices)
 
 
 @dataclass(frozen=True)
@@ -134,6 +131,7 @@ class _Normal:
     value: Any
     fields: tuple[str | int, ...] | None
     needs_normals = True
+    for_fields = with_field_indices
 
     def __call__(self, u: Field, row: Array, c: Coefficients) -> Array:
         z, normal = jnp.split(row, 2)
@@ -143,10 +141,6 @@ class _Normal:
         )
         return alpha * value + beta * slope - prescribed
 
-    def for_fields(self, names: tuple[str, ...]) -> "_Normal":
-        indices = field_indices(self.condition, self.fields, names)
-        return self if indices == self.fields else replace(self, fields=indices)
-
 
 @dataclass(frozen=True)
 class _Interface:
@@ -155,20 +149,18 @@ class _Interface:
     second: float | Callable[[Array, Coefficients], Array]
     jump: float | Callable[[Array, Coefficients], Array]
     flux: float | Callable[[Array, Coefficients], Array]
+    condition = "interface"
     needs_normals = True
+    for_fields = with_field_indices
 
     def __call__(self, u: Field, row: Array, c: Coefficients) -> Array:
         z, normal = jnp.split(row, 2)
         (a, b), (slope_a, slope_b) = (_chosen(part, self.fields) for part in jax.jvp(u, (z,), (normal,)))
         first, second, jump, flux = (
-            jnp.reshape(values_at("interface", number, z, c, a[None]), ())
+            jnp.reshape(values_at(self.condition, number, z, c, a[None]), ())
             for number in (self.first, self.second, self.jump, self.flux)
         )
         return jnp.stack([a - b - jump, first * slope_a - second * slope_b - flux])
-
-    def for_fields(self, names: tuple[str, ...]) -> "_Interface":
-        indices = field_indices("interface", self.fields, names)
-        return self if indices is None or indices == self.fields else replace(self, fields=indices)
 
 
 def _chosen(values: Array, fields: tuple[str | int, ...] | None) -> Array:

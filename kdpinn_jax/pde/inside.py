@@ -12,6 +12,7 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from ..base.types import Sampler
+from .sampling import drawn
 
 #: z (d,) -> whether the point belongs to the domain: one bool, written in JAX.
 Predicate = Callable[[Float[Array, " d"]], Bool[Array, ""]]
@@ -52,15 +53,18 @@ def check_predicate(inside: Predicate, d: int, owner: str) -> None:
 
 def holds(inside: Predicate | None, z: Float[np.ndarray, "n d"]) -> Bool[np.ndarray, " n"]:
     """Where the predicate holds, computed immediately even inside jit; everywhere without a predicate."""
-    if inside is None:
-        return np.ones(len(z), bool)
+    return np.ones(len(z), bool) if inside is None else at_points(inside, z)
+
+
+def at_points(function: Callable[[Array], Array], z: Float[np.ndarray, "n d"]) -> np.ndarray:
+    """The values of a function of one point at many, computed immediately even inside jit; the program is kept."""
     with jax.ensure_compile_time_eval():
-        return np.asarray(_compiled(inside)(jnp.asarray(z)))
+        return np.asarray(_compiled(function)(jnp.asarray(z)))
 
 
 @functools.lru_cache(maxsize=32)
-def _compiled(inside: Predicate) -> Callable[[Array], Array]:
-    return jax.jit(jax.vmap(lambda z: jnp.asarray(inside(z))))
+def _compiled(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    return jax.jit(jax.vmap(lambda z: jnp.asarray(function(z))))
 
 
 def restrict(sample: Sampler, inside: Predicate, *, coordinates: int | None = None) -> Sampler:
@@ -98,9 +102,7 @@ def kept_fraction(sample: Sampler, inside: Predicate, columns: int | None = None
         inside: row -> one bool, in JAX.
         columns: the number of leading columns to which it applies; default all.
     """
-    with jax.ensure_compile_time_eval():
-        trial = np.asarray(jax.jit(sample, static_argnums=1)(jax.random.key(0), _TRIAL))
-    return float(np.mean(holds(inside, trial[:, :columns])))
+    return float(np.mean(holds(inside, drawn(sample, _TRIAL)[:, :columns])))
 
 
 @dataclass(frozen=True)

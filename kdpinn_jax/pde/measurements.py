@@ -1,6 +1,6 @@
 """Terms of measured values."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
 from ..base.types import Coefficients, Field, Key, is_traced
-from .prescribed import Fields, checked_fields, field_indices
+from .prescribed import Fields, checked_fields, with_field_indices
 from .problem import Term
 
 
@@ -56,6 +56,8 @@ class _Misfit:
     d: int
     fields: tuple[str | int, ...] | None
     gaps: bool  # whether values are missing; without them, no mask is computed
+    condition = "data"
+    for_fields = with_field_indices
 
     def __call__(self, u: Field, row: Array, c: Coefficients) -> Array:
         values = u(row[: self.d]) if self.fields is None else u(row[: self.d])[jnp.asarray(self.fields)]
@@ -69,7 +71,3 @@ class _Misfit:
             return values - measured
         missing = jnp.isnan(measured)
         return jnp.where(missing, 0.0, values - jnp.where(missing, 0.0, measured))
-
-    def for_fields(self, names: tuple[str, ...]) -> "_Misfit":
-        indices = field_indices("data", self.fields, names)
-        return self if indices == self.fields else replace(self, fields=indices)

@@ -89,8 +89,8 @@ def _parametric(problem: Problem, ranges: tuple[tuple[str, Range], ...]) -> Prob
     lower, upper = family.lower[new.d :], family.upper[new.d :]
     draw = _CoefficientSampler(new.d, lower, upper, logarithmic)
     scale = scale_to_unit(lower, upper, logarithmic=logarithmic)
-    known = problem.reference and not isinstance(problem.reference, PointReference)  # of one member
-    reference = _FamilyReference(new, problem.reference) if problem.reference and known else None
+    own = None if isinstance(problem.reference, PointReference) else problem.reference  # points belong to one member
+    reference = _FamilyReference(new, own) if own else None
     return replace(
         family,
         terms={name: _family_term(term, new, draw) for name, term in problem.terms.items()},

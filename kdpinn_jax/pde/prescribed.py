@@ -1,6 +1,7 @@
 """What a condition prescribes: values, which may vary in space and time, of some of the fields."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -103,3 +104,19 @@ def field_indices(what: str, fields: tuple[str | int, ...] | None, names: tuple[
     if len(set(indices)) < len(indices):
         raise ValueError(f"{what}: fields={fields} names a field twice")
     return indices
+
+
+def with_field_indices(residual: Any, names: tuple[str, ...]) -> Any:
+    """A condition with the indices of its fields in a problem instead of their names.
+
+    It is the method ``for_fields`` of every condition that has ``condition``, its name in messages, and ``fields``.
+
+    Args:
+        residual: the condition, a frozen dataclass.
+        names: the fields of the problem.
+
+    Raises:
+        ValueError: as ``field_indices``.
+    """
+    indices = field_indices(residual.condition, residual.fields, names)
+    return residual if indices == residual.fields else replace(residual, fields=indices)

@@ -3,14 +3,12 @@
 import functools
 from typing import Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from ..base.types import Sampler
 from .geometry import Domain, SpaceTime
-from .inside import restrict
+from .inside import at_points, restrict
 from .problem import Problem
 from .sampling import MOST_SOBOL_AXES, box
 
@@ -39,8 +37,7 @@ def term_kind(problem: Problem, rows: Float[np.ndarray, "n columns"]) -> Kind:
     near = _ROUNDING * (upper - lower)
     on_boundary = ((np.abs(rows - lower) <= near) | (np.abs(rows - upper) <= near)).any(axis=1)
     if isinstance(problem.inside, Domain | SpaceTime):
-        level = jax.jit(jax.vmap(problem.inside.level))(jnp.asarray(rows[:, : problem.coordinates]))
-        on_boundary |= np.abs(np.asarray(level)) <= 10 * np.max(near)
+        on_boundary |= np.abs(at_points(problem.inside.level, rows[:, : problem.coordinates])) <= 10 * np.max(near)
     in_one_plane = np.any(np.ptp(rows, axis=0) <= near)
     return "condition" if np.all(on_boundary) or in_one_plane else "equation"
 

@@ -17,6 +17,7 @@ from ..models.report import Fit, TermReport
 from ..pde.jumps import Jump, coefficient_jumps
 from ..pde.problem import Problem, Term
 from ..pde.regions import domain_sampler, term_kind
+from ..pde.sampling import drawn
 from .monitor import Monitor, error_monitor
 from .objective import Objective
 from .phase import Phase
@@ -123,4 +124,4 @@ def _condition_scale(objective: Objective, params: Params, term: Term, rows: Arr
 
 
 def _points_inside(problem: Problem, n: int) -> Float[np.ndarray, "n d"]:
-    return np.asarray(domain_sampler(problem)(jax.random.key(0), n))
+    return drawn(domain_sampler(problem), n)

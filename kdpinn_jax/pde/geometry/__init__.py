@@ -1,4 +1,4 @@
-"""Domains: intervals, boxes, balls, ellipses, polygons, cylinders and triangle meshes, and what set operations make.
+"""Domains: intervals, boxes, balls, ellipses, polygons and cylinders, and what set operations make of them.
 
     plate = geometry.rectangle((-1, -1), (1, 1)) - geometry.disc((0.5, 0.5), 0.2)
     terms = {
@@ -14,10 +14,10 @@ coordinate.
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from ..arguments import vector
 from .domain import Domain as Domain
 from .domain import SpaceTime as SpaceTime
 from .domain import of_shape
@@ -50,7 +50,7 @@ def rectangle(lower: Sequence[float], upper: Sequence[float], *, name: str = "re
     Raises:
         ValueError: lower is not below upper on both axes.
     """
-    _numbers("rectangle", "lower", lower, 2)
+    vector("geometry.rectangle: lower", lower, 2)
     return box(lower, upper, name=name)
 
 
@@ -68,7 +68,7 @@ def box(lower: Sequence[float], upper: Sequence[float], *, name: str = "box") ->
     Raises:
         ValueError: lower is not below upper on every axis.
     """
-    a, b = _numbers("box", "lower", lower), _numbers("box", "upper", upper, len(lower))
+    a, b = vector("geometry.box: lower", lower), vector("geometry.box: upper", upper, len(lower))
     if not all(x < y for x, y in zip(a, b, strict=True)):
         raise ValueError(f"geometry.box: lower={a} must be less than upper={b} on every axis; swap the ends")
     return of_shape(Hyperrectangle(a, b), name)
@@ -85,7 +85,7 @@ def disc(centre: Sequence[float], radius: float, *, name: str = "disc") -> Domai
     Raises:
         ValueError: the radius is not positive.
     """
-    _numbers("disc", "centre", centre, 2)
+    vector("geometry.disc: centre", centre, 2)
     return ball(centre, radius, name=name)
 
 
@@ -100,7 +100,7 @@ def ball(centre: Sequence[float], radius: float, *, name: str = "ball") -> Domai
     Raises:
         ValueError: there are fewer than two dimensions, or the radius is not positive.
     """
-    c = _numbers("ball", "centre", centre)
+    c = vector("geometry.ball: centre", centre)
     if len(c) < 2:
         raise ValueError(f"geometry.ball: centre={centre!r} must be two or more numbers; use interval on a line")
     return of_shape(Ball(c, _positive("ball", "radius", radius)), name)
@@ -117,8 +117,8 @@ def ellipse(centre: Sequence[float], semiaxes: Sequence[float], *, name: str = "
     Raises:
         ValueError: a semiaxis is not positive.
     """
-    x, y = _numbers("ellipse", "centre", centre, 2)
-    a, b = (_positive("ellipse", "semiaxes", value) for value in _numbers("ellipse", "semiaxes", semiaxes, 2))
+    x, y = vector("geometry.ellipse: centre", centre, 2)
+    a, b = (_positive("ellipse", "semiaxes", value) for value in vector("geometry.ellipse: semiaxes", semiaxes, 2))
     return of_shape(Ellipse((x, y), (a, b)), name)
 
 
@@ -134,7 +134,7 @@ def cylinder(base: Sequence[float], radius: float, height: float, *, name: str =
     Raises:
         ValueError: radius or height is not positive.
     """
-    x, y, z = _numbers("cylinder", "base", base, 3)
+    x, y, z = vector("geometry.cylinder: base", base, 3)
     shape = Cylinder((x, y, z), _positive("cylinder", "radius", radius), _positive("cylinder", "height", height))
     return of_shape(shape, name)
 
@@ -152,13 +152,6 @@ def polygon(corners: Corners, holes: Sequence[Corners] = (), *, name: str = "pol
         ImportError: shapely, of the extra ``geometry``, is not installed.
     """
     return of_shape(Polygon(checked_rings(corners, holes)), name)
-
-
-def _numbers(function: str, what: str, value: Any, d: int | None = None) -> tuple[float, ...]:
-    numbers = np.asarray(value, float) if np.ndim(value) == 1 else np.zeros(0)
-    if not numbers.size or not np.isfinite(numbers).all() or len(numbers) != (d or len(numbers)):
-        raise ValueError(f"geometry.{function}: {what}={value!r} must be {d or 'some'} finite numbers, one per axis")
-    return tuple(numbers.tolist())
 
 
 def _positive(function: str, what: str, value: float) -> float:

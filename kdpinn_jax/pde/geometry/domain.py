@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 
 from ...base.names import nearest
 from ...base.types import Sampler
+from ..arguments import vector
 from ..inside import Predicate
 from ..sampling import Design
 from .draw import boundary_sampler, interior_sampler
@@ -79,8 +80,9 @@ class Domain:
 
     def translated(self, shift: Sequence[float]) -> "Domain":
         """The domain moved by a vector."""
-        vector = _vector("translated", "shift", shift, self.dimension)
-        return self._moved(np.eye(self.dimension), vector)
+        return self._moved(
+            np.eye(self.dimension), np.array(vector("geometry.translated: shift", shift, self.dimension))
+        )
 
     def rotated(
         self, angle: float, *, about: Sequence[float] | None = None, axis: Sequence[float] = (0.0, 0.0, 1.0)
@@ -94,12 +96,12 @@ class Domain:
         """
         if self.dimension not in (2, 3):
             raise ValueError(f"geometry.rotated: the domain has {self.dimension} dimensions; expected 2 or 3")
-        centre = _vector("rotated", "about", about or (0.0,) * self.dimension, self.dimension)
+        centre = np.array(vector("geometry.rotated: about", about or (0.0,) * self.dimension, self.dimension))
         cos, sin = np.cos(angle), np.sin(angle)
         if self.dimension == 2:
             matrix = np.array([[cos, -sin], [sin, cos]])
         else:
-            k = _vector("rotated", "axis", axis, 3)
+            k = np.array(vector("geometry.rotated: axis", axis, 3))
             if not np.any(k):
                 raise ValueError("geometry.rotated: axis=(0, 0, 0) is no direction")
             x, y, z = k / np.linalg.norm(k)
@@ -107,10 +109,10 @@ class Domain:
             matrix = np.eye(3) + sin * cross + (1 - cos) * cross @ cross
         return self._moved(matrix, centre - matrix @ centre)
 
-    def _moved(self, matrix: np.ndarray, vector: np.ndarray) -> "Domain":
+    def _moved(self, matrix: np.ndarray, by: np.ndarray) -> "Domain":
         def moved(leaf: Leaf) -> Leaf:
             rotation = matrix if leaf.rotation is None else matrix @ np.asarray(leaf.rotation)
-            shift = vector if leaf.shift is None else matrix @ np.asarray(leaf.shift) + vector
+            shift = by if leaf.shift is None else matrix @ np.asarray(leaf.shift) + by
             turned = not np.array_equal(rotation, np.eye(self.dimension))
             return leaf._replace(
                 rotation=tuple(map(tuple, rotation.tolist())) if turned else None, shift=tuple(shift.tolist())
@@ -195,7 +197,7 @@ class Domain:
         Raises:
             ValueError: the part is unknown, or no part of the boundary remains.
         """
-        return boundary_sampler(self, self.pieces(part), (), part, where, normals, design)
+        return boundary_sampler(self, (), part, where, normals, design)
 
     def over(self, start: float, end: float) -> "SpaceTime":
         """The domain over an interval of time, which becomes the first coordinate."""
@@ -256,15 +258,7 @@ class SpaceTime:
 
         ``where`` is a function of (t, x). The component of a normal along the axis of time is 0.
         """
-        time = (self.start, self.end)
-        return boundary_sampler(self.space, self.space.pieces(part), time, part, where, normals, design)
-
-
-def _vector(method: str, what: str, value: Sequence[float], d: int) -> np.ndarray:
-    vector = np.asarray(value, float)
-    if vector.shape != (d,) or not np.isfinite(vector).all():
-        raise ValueError(f"geometry.{method}: {what}={value!r} must be {d} finite numbers, one per axis")
-    return vector
+        return boundary_sampler(self.space, (self.start, self.end), part, where, normals, design)
 
 
 def of_shape(shape: Shape, name: str) -> Domain:

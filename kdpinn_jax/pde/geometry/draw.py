@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from ...base.types import Key, Sampler
 from ..inside import Predicate, Rejection, kept_fraction
 from ..sampling import Design, checked_design, draw_unit_cube
-from .shapes import Hyperrectangle, Piece, choose
+from .shapes import Hyperrectangle, choose
 
 if TYPE_CHECKING:  # a domain makes its samplers
     from .domain import Domain
@@ -82,7 +82,6 @@ def _times(time: tuple[float, ...], v: Float[Array, " inputs"]) -> Float[Array, 
 
 def boundary_sampler(
     domain: "Domain",
-    pieces: tuple[tuple[int, Piece], ...],
     time: tuple[float, ...],
     part: str | None,
     where: Predicate | None,

@@ -1,6 +1,6 @@
 """The shapes of which domains consist: boxes, balls, ellipses and cylinders, with exact boundaries and normals.
 
-Every shape has the same attributes. Polygons and meshes have modules of their own.
+Every shape has the same attributes. Polygons have a module of their own.
 """
 
 import math
